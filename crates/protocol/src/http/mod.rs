@@ -1,0 +1,1 @@
+//! The HTTP API: paths, request signing, bodies, errors.
