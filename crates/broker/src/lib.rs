@@ -2,10 +2,12 @@
 //! implementation for services that share a process. `tests/suite.rs` holds every implementation to the same promises.
 
 mod in_process;
+mod outbound;
 mod topic;
 
 pub use futures_util::future::BoxFuture;
 pub use in_process::InProcess;
+pub use outbound::Outbound;
 pub use topic::Topic;
 
 use bytes::Bytes;

@@ -19,6 +19,12 @@ impl UserId {
     /// The most characters (not bytes) in a user id.
     pub const MAX_CHARS: usize = 200;
 
+    /// The first of all user ids in byte order: the characters before a space are control characters.
+    #[must_use]
+    pub fn first() -> UserId {
+        UserId(" ".into())
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,10 +3,19 @@
 //! reasons.
 
 mod app;
+mod client;
 mod close;
+pub mod connect;
 pub mod http;
+mod json;
 mod secret;
+pub mod server;
+pub mod signature;
+mod user_data;
+pub mod websocket;
 
 pub use app::{App, Apps, SigninSuccessData, TerminationClose};
+pub use client::{ClientEvent, ClientFrame, InvalidFrame, Subscribe};
 pub use close::{Close, CloseCode, ErrorCode};
 pub use secret::{InvalidSignature, Secret, Signature};
+pub use user_data::{InvalidUserData, MAX_USER_DATA_BYTES, UserData};

@@ -1,0 +1,160 @@
+//! Watchlists: the snapshot after a sign-in, and the changes that follow it. `docs/PROTOCOL.md` §4.
+
+use super::{Effect, Wanted, Wish, Worker};
+use crate::{
+    connection::{ConnectionId, State},
+    watching::{Changes, Snapshot, Watching},
+};
+use bytes::Bytes;
+use ids::{ShardId, UserId, UserKey};
+use indexmap::IndexMap;
+use protocol::{server, websocket};
+use std::time::Duration;
+
+impl Worker {
+    /// Makes a connection watch these users and no others. Itself it needs nobody to tell: it is online.
+    pub(super) fn watch(&mut self, id: ConnectionId, own: &UserKey, watchlist: Vec<UserId>) -> Watching {
+        let app = own.app.clone();
+        let before = self.connections[id].watching().map(|watching| std::mem::take(&mut watching.users));
+        let mut unknown = 0;
+        let mut users = Vec::with_capacity(watchlist.len());
+        for user in watchlist {
+            let key = UserKey { app: app.clone(), user };
+            if key == *own {
+                users.push(own.user.clone());
+                continue;
+            }
+            let (first, user, level) = self.subjects.watch(key, id);
+            if first {
+                let ticket = self.ticket();
+                let key = UserKey { app: app.clone(), user: user.clone() };
+                self.wish(Wish::Watch(key), Wanted::Yes { ticket });
+            }
+            unknown += usize::from(level.is_none());
+            users.push(user);
+        }
+        // After the new ones, so that nobody is forgotten who is on both lists.
+        for user in before.unwrap_or_default() {
+            let key = UserKey { app: app.clone(), user };
+            self.unwatch_once(&key, id, users.contains(&key.user));
+        }
+        Watching { users: users.into(), unknown, snapshot: Snapshot::NotYet }
+    }
+
+    pub(super) fn unwatch_all(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id];
+        let app = connection.app.id.clone();
+        let Some(watching) = connection.watching() else { return };
+        for user in std::mem::take(&mut watching.users) {
+            self.unwatch_once(&UserKey { app: app.clone(), user }, id, false);
+        }
+    }
+
+    /// Removes an edge; if the watcher has another one to the same user, that one stays.
+    fn unwatch_once(&mut self, key: &UserKey, id: ConnectionId, stays: bool) {
+        if stays {
+            if let Some(subject) = self.subjects.all.get_mut(key)
+                && let Some(at) = subject.watchers.iter().position(|edge| edge.watcher == id)
+            {
+                subject.watchers.remove(at);
+            }
+        } else if self.subjects.unwatch(key, id) {
+            self.wish(Wish::Watch(key.clone()), Wanted::No { grace: Duration::ZERO });
+        }
+    }
+
+    /// Says all levels that are known, before any other watchlist frame.
+    pub(super) fn tell_snapshot(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) {
+        let connection = &mut self.connections[id];
+        let State::SignedIn(signed_in) = &mut connection.state else { return };
+        signed_in.watching.snapshot = Snapshot::Told;
+        let mut changes = Changes::default();
+        for user in &signed_in.watching.users {
+            if *user == signed_in.user {
+                changes.add(user.clone(), true);
+                continue;
+            }
+            let key = UserKey { app: connection.app.id.clone(), user: user.clone() };
+            if let Some(online) = self.subjects.tell(&key, id) {
+                changes.add(key.user, online);
+            }
+        }
+        tell(effects, id, &changes, &mut None);
+    }
+
+    pub(super) fn tell_levels(&mut self, levels: &[(UserKey, bool)], effects: &mut Vec<Effect>) {
+        let mut changed: IndexMap<ConnectionId, Changes> = IndexMap::new();
+        let mut complete = Vec::new();
+        for (key, online) in levels {
+            let Some(subject) = self.subjects.all.get_mut(key) else { continue };
+            let first = subject.level.replace(*online).is_none();
+            for edge in &mut subject.watchers {
+                let Some(watching) = self.connections[edge.watcher].watching() else { continue };
+                if first {
+                    watching.unknown = watching.unknown.saturating_sub(1);
+                }
+                match watching.snapshot {
+                    Snapshot::NotYet => {}
+                    Snapshot::Due(_) if watching.unknown == 0 => complete.push(edge.watcher),
+                    Snapshot::Due(_) => {}
+                    Snapshot::Told if edge.told != Some(*online) => {
+                        edge.told = Some(*online);
+                        changed.entry(edge.watcher).or_default().add(key.user.clone(), *online);
+                    }
+                    Snapshot::Told => {}
+                }
+            }
+        }
+        tell_all(effects, &changed);
+        for id in complete {
+            if self.connections[id].watching().is_some_and(|watching| watching.snapshot != Snapshot::Told) {
+                self.tell_snapshot(id, effects);
+            }
+        }
+    }
+
+    /// The owner of a shard is heard again: says the offline levels that snapshots left out.
+    pub(super) fn tell_withheld(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
+        let mut changed: IndexMap<ConnectionId, Changes> = IndexMap::new();
+        for key in self.subjects.of_shard(shard) {
+            let Some(subject) = self.subjects.all.get_mut(&key) else { continue };
+            let Some(online) = subject.level else { continue };
+            for edge in &mut subject.watchers {
+                let told = self.connections[edge.watcher].watching().is_some_and(|it| it.snapshot == Snapshot::Told);
+                if told && edge.told.is_none() {
+                    edge.told = Some(online);
+                    changed.entry(edge.watcher).or_default().add(key.user.clone(), online);
+                }
+            }
+        }
+        tell_all(effects, &changed);
+    }
+}
+
+/// One frame per watcher; watchers who are told the same share its bytes.
+fn tell_all<'a>(
+    effects: &mut Vec<Effect>,
+    changed: impl IntoIterator<Item = (&'a ConnectionId, &'a Changes)>,
+) {
+    let mut last = None;
+    for (id, changes) in changed {
+        tell(effects, *id, changes, &mut last);
+    }
+}
+
+fn tell<'a>(
+    effects: &mut Vec<Effect>,
+    to: ConnectionId,
+    changes: &'a Changes,
+    last: &mut Option<(&'a Changes, Bytes)>,
+) {
+    if changes.is_empty() {
+        return;
+    }
+    let frame = match last {
+        Some((same, frame)) if *same == changes => frame.clone(),
+        _ => websocket::text(&server::watchlist_events(&changes.offline, &changes.online)),
+    };
+    *last = Some((changes, frame.clone()));
+    effects.push(Effect::Send { to, frame });
+}

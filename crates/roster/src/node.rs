@@ -1,0 +1,461 @@
+//! A node's side of presence: what it has and watches in each shard, its reports, and the levels it was told.
+//!
+//! It never decides who is online elsewhere: that is the owner's word. It never waits: whoever drives it publishes what
+//! it is given and says when the broker has taken it.
+
+use crate::{
+    NodeBeat, ReplicaBeat, Report, ReportDigest, Status, StatusDigest,
+    digest::{About, level},
+};
+use ids::{Epoch, NodeId, ShardId, Shards, UserKey};
+use indexmap::{IndexMap, IndexSet};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// How long a watch that nobody wants any more is kept: a page reload does not ask anew.
+const WATCH_LINGER: Duration = Duration::from_secs(2);
+
+/// After this long without a beat of the owner its silence is taken into account: two beats.
+const OWNER_SILENT_AFTER: Duration = Duration::from_secs(4);
+
+/// After this much quiet in a shard the last number is said again.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What the node's shell does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEffect {
+    /// Publish in the shard's log, repeating until it is taken, then call [`Node::taken`].
+    Report(ShardId, Report),
+    /// Publish in the shard's log; may be lost.
+    Digest(ShardId, ReportDigest),
+    /// Publish to all; may be lost.
+    Beat(NodeBeat),
+    /// The user's presence here has been taken: sign-ins may succeed.
+    Online(UserKey),
+    /// The level of a watched user became known, or changed.
+    Level(UserKey, bool),
+    /// The owner of this shard is not heard: its offline levels may be out of date.
+    OwnerSilent(ShardId),
+    OwnerHeard(ShardId),
+    /// Something was lost on the way, and everything is said again. For a metric: 0 in a healthy run.
+    Repair(ShardId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    shards: Shards,
+    logs: Vec<Log>,
+    /// The graces that run, by their end; one that was cut short is passed over.
+    graces: BTreeSet<(Instant, UserKey)>,
+    beats: u64,
+    heard_own_beat: bool,
+}
+
+/// One shard, as the node sees it.
+#[derive(Debug)]
+struct Log {
+    /// The highest epoch heard.
+    epoch: Epoch,
+    /// The epoch that the last full report was for, and that report's number.
+    full_for: Epoch,
+    full_seq: u64,
+    need_full: bool,
+    seq: u64,
+    /// A report is on its way; what changes meanwhile joins the next one.
+    in_flight: bool,
+    /// The last status heard since the full report.
+    heard: Option<u64>,
+    users: IndexMap<UserKey, User>,
+    watched: IndexMap<UserKey, Watched>,
+    dirty_users: IndexSet<UserKey>,
+    dirty_watched: IndexSet<UserKey>,
+    /// The users that are new in the report on its way.
+    reported: Vec<UserKey>,
+    owner_heard: Option<Instant>,
+    owner_silent: bool,
+    said: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// Signed in; in no report yet.
+    New,
+    /// In the report on its way, which is not known to be taken.
+    Reported,
+    Online,
+    /// The last connection has closed, a grace keeps the user online.
+    Lingering(Instant),
+    /// Gone; in no report yet.
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    /// Wanted until then; `None`: somebody watches.
+    until: Option<Instant>,
+    /// The report that asked; an answer that follows an earlier one is an old answer. `None`: not asked yet.
+    asked: Option<u64>,
+    level: Option<bool>,
+}
+
+impl Node {
+    #[must_use]
+    pub fn new(id: NodeId, shards: Shards) -> Node {
+        let log = || Log {
+            epoch: Epoch::NONE,
+            full_for: Epoch::NONE,
+            full_seq: 0,
+            need_full: true,
+            seq: 0,
+            in_flight: false,
+            heard: None,
+            users: IndexMap::new(),
+            watched: IndexMap::new(),
+            dirty_users: IndexSet::new(),
+            dirty_watched: IndexSet::new(),
+            reported: Vec::new(),
+            owner_heard: None,
+            owner_silent: true,
+            said: None,
+        };
+        let logs = shards.iter().map(|_| log()).collect();
+        Node { id, shards, logs, graces: BTreeSet::new(), beats: 0, heard_own_beat: false }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    #[must_use]
+    pub fn shards(&self) -> Shards {
+        self.shards
+    }
+
+    /// Whether the node's own beat has come back. Before, no owner can be relied on to know that the node exists, so
+    /// nobody may sign in.
+    #[must_use]
+    pub fn heard_own_beat(&self) -> bool {
+        self.heard_own_beat
+    }
+
+    /// A user is signed in here from now on. [`NodeEffect::Online`] follows, at once or when the report is taken.
+    pub fn sign_in(&mut self, key: UserKey, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let shard = self.shards.of(&key);
+        let log = &mut self.logs[usize::from(shard.0)];
+        match log.users.get(&key) {
+            Some(User::Online | User::Lingering(_)) => {
+                log.users.insert(key.clone(), User::Online);
+                effects.push(NodeEffect::Online(key));
+            }
+            Some(User::New | User::Reported) => {}
+            Some(User::Gone) | None => {
+                log.users.insert(key.clone(), User::New);
+                log.dirty_users.insert(key);
+                self.pump(shard, now, effects);
+            }
+        }
+    }
+
+    /// The last connection of a user has closed; the user stays online for `grace`, unless no sign-in had succeeded.
+    pub fn sign_out(&mut self, key: &UserKey, grace: Duration, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let shard = self.shards.of(key);
+        let log = &mut self.logs[usize::from(shard.0)];
+        let Some(user) = log.users.get_mut(key) else { return };
+        match user {
+            User::Gone => return,
+            User::Online if !grace.is_zero() => {
+                *user = User::Lingering(now + grace);
+                self.graces.insert((now + grace, key.clone()));
+                return;
+            }
+            User::Lingering(_) if !grace.is_zero() => return,
+            User::New | User::Reported | User::Online | User::Lingering(_) => *user = User::Gone,
+        }
+        log.dirty_users.insert(key.clone());
+        self.pump(shard, now, effects);
+    }
+
+    /// The user was terminated: a grace that keeps them online ends.
+    pub fn end_grace(&mut self, key: &UserKey, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let shard = self.shards.of(key);
+        if matches!(self.logs[usize::from(shard.0)].users.get(key), Some(User::Lingering(_))) {
+            self.sign_out(key, Duration::ZERO, now, effects);
+        }
+    }
+
+    /// Whether the user counts as online here, be it by a grace.
+    #[must_use]
+    pub fn holds(&self, key: &UserKey) -> bool {
+        let log = &self.logs[usize::from(self.shards.of(key).0)];
+        log.users.get(key).is_some_and(|user| *user != User::Gone)
+    }
+
+    /// Somebody here watches the user from now on. What is known is answered at once, the rest by
+    /// [`NodeEffect::Level`].
+    pub fn watch(&mut self, key: UserKey, now: Instant, effects: &mut Vec<NodeEffect>) -> Option<bool> {
+        let shard = self.shards.of(&key);
+        let log = &mut self.logs[usize::from(shard.0)];
+        if let Some(watched) = log.watched.get_mut(&key) {
+            watched.until = None;
+            return watched.level;
+        }
+        log.watched.insert(key.clone(), Watched { until: None, asked: None, level: None });
+        log.dirty_watched.insert(key);
+        self.pump(shard, now, effects);
+        None
+    }
+
+    /// Nobody here watches the user any more.
+    pub fn unwatch(&mut self, key: &UserKey, now: Instant) {
+        let log = &mut self.logs[usize::from(self.shards.of(key).0)];
+        if let Some(watched) = log.watched.get_mut(key) {
+            watched.until = Some(now + WATCH_LINGER);
+        }
+    }
+
+    /// The broker took the shard's report.
+    pub fn taken(&mut self, shard: ShardId, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let log = &mut self.logs[usize::from(shard.0)];
+        log.in_flight = false;
+        for key in std::mem::take(&mut log.reported) {
+            if let Some(user) = log.users.get_mut(&key).filter(|user| **user == User::Reported) {
+                *user = User::Online;
+                effects.push(NodeEffect::Online(key));
+            }
+        }
+        self.pump(shard, now, effects);
+    }
+
+    /// What an owner told this node.
+    pub fn status(&mut self, status: Status, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let shard = status.shard;
+        let Some(log) = self.logs.get_mut(usize::from(shard.0)) else { return };
+        if log.concerns(status.epoch, status.base) {
+            match log.heard {
+                Some(heard) if status.seq <= heard => {}
+                Some(heard) if status.seq == heard + 1 => log.apply(status, effects),
+                None if status.seq == 0 => log.apply(status, effects),
+                Some(_) | None => log.repair(shard, effects),
+            }
+        }
+        self.pump(shard, now, effects);
+    }
+
+    /// An owner repeats what number it had come to.
+    pub fn status_digest(&mut self, digest: StatusDigest, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let shard = digest.shard;
+        let Some(log) = self.logs.get_mut(usize::from(shard.0)) else { return };
+        if log.concerns(digest.epoch, digest.base) {
+            let missing = log.heard.is_none_or(|heard| heard < digest.seq);
+            // Comparable only if the owner has read all that this node has said.
+            let same = log.heard == Some(digest.seq) && digest.after == log.seq && log.settled();
+            if missing || same && log.told_digest() != digest.digest {
+                log.repair(shard, effects);
+            }
+        }
+        self.pump(shard, now, effects);
+    }
+
+    /// A replica's beat: its claims, and whose word it lacks.
+    pub fn replica_beat(&mut self, beat: &ReplicaBeat, now: Instant, effects: &mut Vec<NodeEffect>) {
+        for (shard, epoch) in &beat.owned {
+            let Some(log) = self.logs.get_mut(usize::from(shard.0)) else { continue };
+            log.epoch = log.epoch.max(*epoch);
+            if *epoch < log.epoch {
+                continue;
+            }
+            log.owner_heard = Some(now);
+            if std::mem::take(&mut log.owner_silent) {
+                effects.push(NodeEffect::OwnerHeard(*shard));
+            }
+            if log.full_for == *epoch && !log.in_flight && beat.needs.contains(&(*shard, self.id)) {
+                log.repair(*shard, effects);
+            }
+            log.need_full |= log.full_for != *epoch;
+            self.pump(*shard, now, effects);
+        }
+    }
+
+    /// A node's beat; only its own means anything to a node.
+    pub fn node_beat(&mut self, beat: &NodeBeat) {
+        self.heard_own_beat |= beat.node == self.id;
+    }
+
+    /// The subscription hears everything again after an interruption.
+    pub fn resumed(&mut self, now: Instant, effects: &mut Vec<NodeEffect>) {
+        for shard in self.shards.iter() {
+            self.logs[usize::from(shard.0)].repair(shard, effects);
+            self.pump(shard, now, effects);
+        }
+    }
+
+    /// Due every two seconds: beats, ends graces, notices a silent owner, repeats numbers after some quiet.
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<NodeEffect>) {
+        self.beat(effects);
+        for shard in self.shards.iter() {
+            let log = &mut self.logs[usize::from(shard.0)];
+            if !log.owner_silent && log.owner_heard.is_none_or(|at| now >= at + OWNER_SILENT_AFTER) {
+                log.owner_silent = true;
+                effects.push(NodeEffect::OwnerSilent(shard));
+            }
+            let quiet = log.said.is_some_and(|at| now >= at + QUIET);
+            if quiet && log.settled() && log.full_for == log.epoch {
+                log.said = Some(now);
+                let (node, seq, epoch, digest) = (self.id, log.seq, log.epoch, log.reported_digest());
+                effects.push(NodeEffect::Digest(shard, ReportDigest { node, seq, epoch, digest }));
+            }
+        }
+        self.expire(now, effects);
+        for shard in self.shards.iter() {
+            let log = &mut self.logs[usize::from(shard.0)];
+            let over = |watched: &Watched| watched.until.is_some_and(|until| until <= now);
+            let ended = log.watched.iter().filter(|(_, watched)| over(watched)).map(|(key, _)| key.clone());
+            log.dirty_watched.extend(ended);
+            self.pump(shard, now, effects);
+        }
+    }
+
+    /// Ends the graces that are over.
+    pub fn expire(&mut self, now: Instant, effects: &mut Vec<NodeEffect>) {
+        while let Some((until, key)) = self.graces.pop_first() {
+            if until > now {
+                self.graces.insert((until, key));
+                return;
+            }
+            let log = &self.logs[usize::from(self.shards.of(&key).0)];
+            if log.users.get(&key) == Some(&User::Lingering(until)) {
+                self.sign_out(&key, Duration::ZERO, now, effects);
+            }
+        }
+    }
+
+    /// When [`Node::expire`] has something to do.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.graces.first().map(|(until, _)| *until)
+    }
+
+    /// Says that it is alive, and which owners it has heard of.
+    pub fn beat(&mut self, effects: &mut Vec<NodeEffect>) {
+        self.beats += 1;
+        let epochs = self.shards.iter().map(|shard| (shard, self.logs[usize::from(shard.0)].epoch));
+        let epochs = epochs.filter(|(_, epoch)| *epoch != Epoch::NONE).collect();
+        effects.push(NodeEffect::Beat(NodeBeat { node: self.id, number: self.beats, epochs }));
+    }
+
+    /// Whether everything has been said and taken, and nobody is online here: a drained node may say farewell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.logs.iter().all(|log| log.users.is_empty() && !log.in_flight)
+    }
+
+    /// At most one report is on its way. What changes meanwhile joins the next.
+    fn pump(&mut self, shard: ShardId, now: Instant, effects: &mut Vec<NodeEffect>) {
+        let id = self.id;
+        let log = &mut self.logs[usize::from(shard.0)];
+        // Nobody reads a full report before there is an owner.
+        let full = log.need_full && log.epoch != Epoch::NONE;
+        if log.in_flight || !(full || !log.dirty_users.is_empty() || !log.dirty_watched.is_empty()) {
+            return;
+        }
+        let (users, watched) = log.changes(full);
+        log.in_flight = true;
+        log.said = Some(now);
+        let (node, seq, epoch) = (id, log.seq, log.epoch);
+        effects.push(NodeEffect::Report(shard, Report { node, seq, epoch, full, users, watched }));
+    }
+}
+
+type Levels = Vec<(UserKey, bool)>;
+
+impl Log {
+    /// Takes the next report's levels: what changed, or everything.
+    fn changes(&mut self, full: bool) -> (Levels, Levels) {
+        self.seq += 1;
+        if full {
+            self.need_full = false;
+            self.full_for = self.epoch;
+            self.full_seq = self.seq;
+            self.heard = None;
+            self.dirty_users.extend(self.users.keys().cloned());
+            self.dirty_watched.extend(self.watched.keys().cloned());
+        }
+        let mut users = Levels::new();
+        for key in std::mem::take(&mut self.dirty_users) {
+            let Some(user) = self.users.get_mut(&key) else { continue };
+            if *user == User::New {
+                *user = User::Reported;
+                self.reported.push(key.clone());
+            }
+            let gone = *user == User::Gone;
+            if gone {
+                self.users.swap_remove(&key);
+            }
+            if !(full && gone) {
+                users.push((key, !gone));
+            }
+        }
+        let mut watched = Levels::new();
+        for key in std::mem::take(&mut self.dirty_watched) {
+            let Some(entry) = self.watched.get_mut(&key) else { continue };
+            // A linger that is not over yet is only met in a full report, where it may end as well.
+            let wanted = entry.until.is_none();
+            if wanted {
+                entry.asked.get_or_insert(self.seq);
+            } else {
+                // The level is forgotten when the no is sent: whatever is answered to an earlier yes is old.
+                self.watched.swap_remove(&key);
+            }
+            if !(full && !wanted) {
+                watched.push((key, wanted));
+            }
+        }
+        (users, watched)
+    }
+
+    /// Whether something that an owner says is of the owner that this node turned to last, about its last full report.
+    fn concerns(&mut self, epoch: Epoch, base: u64) -> bool {
+        self.epoch = self.epoch.max(epoch);
+        self.need_full |= self.full_for != self.epoch;
+        epoch == self.epoch && self.full_for == epoch && base == self.full_seq
+    }
+
+    fn apply(&mut self, status: Status, effects: &mut Vec<NodeEffect>) {
+        self.heard = Some(status.seq);
+        for (key, yes) in status.levels {
+            let Some(watched) = self.watched.get_mut(&key) else { continue };
+            let answers = watched.asked.is_some_and(|asked| status.after >= asked);
+            if answers && watched.level != Some(yes) {
+                watched.level = Some(yes);
+                effects.push(NodeEffect::Level(key, yes));
+            }
+        }
+    }
+
+    fn repair(&mut self, shard: ShardId, effects: &mut Vec<NodeEffect>) {
+        if !std::mem::replace(&mut self.need_full, true) {
+            effects.push(NodeEffect::Repair(shard));
+        }
+    }
+
+    /// Whether the last report says all there is to say.
+    fn settled(&self) -> bool {
+        !self.in_flight && !self.need_full && self.dirty_users.is_empty() && self.dirty_watched.is_empty()
+    }
+
+    fn reported_digest(&self) -> u64 {
+        let users = self.users.keys().map(|key| level(About::SignedIn, key, true));
+        let watched = self.watched.keys().map(|key| level(About::Watched, key, true));
+        users.chain(watched).fold(0, |digest, share| digest ^ share)
+    }
+
+    fn told_digest(&self) -> u64 {
+        let told = self.watched.iter().filter_map(|(key, watched)| watched.level.map(|yes| (key, yes)));
+        told.fold(0, |digest, (key, yes)| digest ^ level(About::Told, key, yes))
+    }
+}

@@ -1,0 +1,294 @@
+//! One presence replica: which nodes are live, which shards it owns, and when it has been succeeded.
+//!
+//! Silence is counted in own beats heard, so that a judge who was paused or cut off counts nothing. No clock decides
+//! who owns a shard: the higher epoch does.
+
+use crate::{
+    Message, NodeBeat, ReplicaBeat, Report, Status, StatusDigest,
+    shard::{Heard, Shard, UserView, Word},
+};
+use ids::{AppId, Epoch, NodeId, ProcessId, ShardId, UserId, UserKey};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// An own beat that has not come back for this long has not been heard: two beats.
+const UNHEARD_AFTER: Duration = Duration::from_secs(4);
+
+/// In how many own beats heard things happen.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A replica must have listened for this many before it says offline. 4 in a cluster, where nodes beat in their own
+    /// time; 1 in one process, where the only node has beaten before.
+    pub listen_beats: u32,
+    /// A node that was not heard during this many is lost.
+    pub lost_after: u32,
+}
+
+/// What the replica's shell does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaEffect {
+    /// Publish to the node.
+    Status(NodeId, Status),
+    Digest(NodeId, StatusDigest),
+    /// Publish to all.
+    Beat(ReplicaBeat),
+    /// The shard is no longer owned. Release the lease if this epoch still holds it.
+    SteppedDown(ShardId, Epoch),
+    /// For the log and a metric.
+    NodeLost(NodeId),
+    /// Something was lost on the way, and is asked for again. For a metric: 0 in a healthy run.
+    Repair(ShardId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica {
+    id: ProcessId,
+    timing: Timing,
+    /// The nodes that are live, and during how many own beats each has been silent.
+    live: BTreeMap<NodeId, u32>,
+    /// Own beats heard without interruption.
+    attention: u32,
+    beats: u64,
+    on_its_way: Option<OwnBeat>,
+    /// A claim was made while a beat was on its way.
+    beat_again: bool,
+    owned: BTreeMap<ShardId, Shard>,
+    /// The highest epochs heard or held.
+    floors: BTreeMap<ShardId, Epoch>,
+}
+
+#[derive(Debug, Clone)]
+struct OwnBeat {
+    number: u64,
+    at: Instant,
+    /// Whether it counts silence: one that was sent out of turn, to make a claim known, does not.
+    counts: bool,
+    owned: Vec<(ShardId, Epoch)>,
+}
+
+impl Replica {
+    #[must_use]
+    pub fn new(id: ProcessId, timing: Timing) -> Replica {
+        Replica {
+            id,
+            timing,
+            live: BTreeMap::new(),
+            attention: 0,
+            beats: 0,
+            on_its_way: None,
+            beat_again: false,
+            owned: BTreeMap::new(),
+            floors: BTreeMap::new(),
+        }
+    }
+
+    /// The epoch that a claim must be above.
+    #[must_use]
+    pub fn floor(&self, shard: ShardId) -> Epoch {
+        self.floors.get(&shard).copied().unwrap_or(Epoch::NONE)
+    }
+
+    /// The epoch under which it owns the shard.
+    #[must_use]
+    pub fn owns(&self, shard: ShardId) -> Option<Epoch> {
+        self.owned.get(&shard).map(|shard| shard.epoch)
+    }
+
+    /// The shard's topic is attached and its lease taken. Call [`Replica::claim`] after the last of several.
+    pub fn claimed(&mut self, shard: ShardId, epoch: Epoch) {
+        let floor = self.floors.entry(shard).or_insert(Epoch::NONE);
+        if epoch > *floor {
+            *floor = epoch;
+            self.owned.insert(shard, Shard::new(shard, epoch));
+        }
+    }
+
+    /// Makes new claims known at once: the beat that names them is the question to all nodes.
+    pub fn claim(&mut self, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        if self.on_its_way.is_some() {
+            self.beat_again = true;
+        } else {
+            self.beat(false, now, effects);
+        }
+    }
+
+    /// The lease is lost, or given up.
+    pub fn step_down(&mut self, shard: ShardId, effects: &mut Vec<ReplicaEffect>) {
+        if let Some(shard) = self.owned.remove(&shard).map(|owned| (shard, owned.epoch)) {
+            effects.push(ReplicaEffect::SteppedDown(shard.0, shard.1));
+        }
+    }
+
+    /// Messages of the shards' topics may have been missed: an owner that may have missed one is none any more.
+    pub fn interrupted(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        let owned: Vec<_> = self.owned.keys().copied().collect();
+        owned.into_iter().for_each(|shard| self.step_down(shard, effects));
+    }
+
+    /// Beats may have been missed: the count of silence starts anew.
+    pub fn beats_interrupted(&mut self) {
+        self.attention = 0;
+        self.on_its_way = None;
+        self.live.values_mut().for_each(|silence| *silence = 0);
+    }
+
+    pub fn node_beat(&mut self, beat: &NodeBeat, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        self.live.insert(beat.node, 0);
+        for (shard, epoch) in &beat.epochs {
+            self.heard_epoch(*shard, *epoch, effects);
+        }
+        self.speak(now, effects);
+    }
+
+    pub fn replica_beat(&mut self, beat: &ReplicaBeat, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        if beat.replica != self.id {
+            for (shard, epoch) in &beat.owned {
+                self.heard_epoch(*shard, *epoch, effects);
+            }
+        } else if let Some(own) = self.on_its_way.take_if(|own| own.number == beat.number) {
+            self.own_beat(&own, now, effects);
+        }
+        self.speak(now, effects);
+    }
+
+    /// What stands next in the shard's log.
+    pub fn log(&mut self, shard: ShardId, message: Message, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        let beats = self.beats;
+        let Some(owned) = self.owned.get_mut(&shard) else { return };
+        let repairs = owned.repairs;
+        let (node, heard) = match message {
+            Message::Report(report @ Report { node, .. }) => (node, owned.report(report, now)),
+            Message::Digest(digest) => (digest.node, owned.digest(digest)),
+            Message::Farewell(node) => {
+                owned.farewell(node, beats);
+                (node, Heard::Nothing)
+            }
+        };
+        if owned.repairs > repairs {
+            effects.push(ReplicaEffect::Repair(shard));
+        }
+        match heard {
+            Heard::Node => {
+                self.live.insert(node, 0);
+            }
+            Heard::Successor(epoch) => {
+                self.live.insert(node, 0);
+                self.heard_epoch(shard, epoch, effects);
+            }
+            Heard::Nothing => {}
+        }
+        self.speak_of(shard, now, effects);
+    }
+
+    /// Due every two seconds: beats, one at a time, and repeats numbers after some quiet.
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        if self.on_its_way.as_ref().is_some_and(|own| now >= own.at + UNHEARD_AFTER) {
+            self.beats_interrupted();
+        }
+        if self.on_its_way.is_none() {
+            self.beat(true, now, effects);
+        }
+        for shard in self.owned.values_mut() {
+            shard.repeat_numbers(now, &mut |node, digest| effects.push(ReplicaEffect::Digest(node, digest)));
+        }
+    }
+
+    /// What the owner of the shard knows of a user; `None` if this is not the owner.
+    #[must_use]
+    pub fn user(&self, shard: ShardId, key: &UserKey) -> Option<UserView> {
+        Some(self.owned.get(&shard)?.user(key))
+    }
+
+    /// Users of an app who are online, after `after`, in byte order; `None` if this is not the shard's owner.
+    #[must_use]
+    pub fn online(
+        &self,
+        shard: ShardId,
+        app: &AppId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Option<(Word, Vec<UserId>)> {
+        let owned = self.owned.get(&shard)?;
+        let after = after.map(|user| UserKey { app: app.clone(), user: user.clone() });
+        Some((owned.word(), owned.online(app, after.as_ref()).take(limit).cloned().collect()))
+    }
+
+    /// Users online, users watched and (node, shard) pairs over the shards that it owns; counts them, so not for a hot
+    /// path.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        self.owned.values().map(Shard::sizes).fold((0, 0, 0), |all, one| (all.0 + one.0, all.1 + one.1, all.2 + one.2))
+    }
+
+    /// How many shards it owns, and for how many of them it may say offline.
+    #[must_use]
+    pub fn words(&self) -> (usize, usize) {
+        (self.owned.len(), self.owned.values().filter(|shard| shard.word() == Word::OfAll).count())
+    }
+
+    fn beat(&mut self, counts: bool, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        self.beats += 1;
+        let owned: Vec<_> = self.owned.iter().map(|(id, shard)| (*id, shard.epoch)).collect();
+        let needs = self.owned.iter().flat_map(|(id, shard)| {
+            shard.needs(self.live.keys().copied()).into_iter().map(move |node| (*id, node))
+        });
+        let needs = needs.collect();
+        self.on_its_way = Some(OwnBeat { number: self.beats, at: now, counts, owned: owned.clone() });
+        effects.push(ReplicaEffect::Beat(ReplicaBeat { replica: self.id, number: self.beats, owned, needs }));
+    }
+
+    fn own_beat(&mut self, own: &OwnBeat, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        for (id, epoch) in &own.owned {
+            if let Some(shard) = self.owned.get_mut(id).filter(|shard| shard.epoch == *epoch) {
+                shard.claim_heard();
+            }
+        }
+        if own.counts {
+            self.count_silence(own, effects);
+        }
+        if std::mem::take(&mut self.beat_again) {
+            self.beat(false, now, effects);
+        }
+    }
+
+    fn count_silence(&mut self, own: &OwnBeat, effects: &mut Vec<ReplicaEffect>) {
+        self.attention = self.attention.saturating_add(1);
+        self.live.values_mut().for_each(|silence| *silence += 1);
+        let lost = self.live.extract_if(.., |_, silence| *silence >= self.timing.lost_after);
+        for (node, _) in lost {
+            effects.push(ReplicaEffect::NodeLost(node));
+            self.owned.values_mut().for_each(|shard| shard.lose(node, self.beats));
+        }
+        for (id, shard) in &mut self.owned {
+            let with_this_epoch = own.owned.contains(&(*id, shard.epoch));
+            shard.own_beat(with_this_epoch, self.live.keys().copied(), self.beats);
+        }
+    }
+
+    /// Whoever hears of a higher epoch than its own has been succeeded, and is silent from there.
+    fn heard_epoch(&mut self, shard: ShardId, epoch: Epoch, effects: &mut Vec<ReplicaEffect>) {
+        let floor = self.floors.entry(shard).or_insert(Epoch::NONE);
+        *floor = epoch.max(*floor);
+        if self.owned.get(&shard).is_some_and(|owned| owned.epoch < epoch) {
+            self.step_down(shard, effects);
+        }
+    }
+
+    fn speak(&mut self, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        let owned: Vec<_> = self.owned.keys().copied().collect();
+        owned.into_iter().for_each(|shard| self.speak_of(shard, now, effects));
+    }
+
+    fn speak_of(&mut self, shard: ShardId, now: Instant, effects: &mut Vec<ReplicaEffect>) {
+        let attentive = self.attention >= self.timing.listen_beats;
+        if let Some(owned) = self.owned.get_mut(&shard) {
+            let live = self.live.keys().copied();
+            owned.speak(attentive, live, now, &mut |node, status| {
+                effects.push(ReplicaEffect::Status(node, status));
+            });
+        }
+    }
+}
