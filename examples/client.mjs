@@ -22,7 +22,7 @@ const pusher = new Pusher('app-key', {
 });
 
 pusher.connection.bind('state_change', ({ current }) => console.log(current));
-pusher.connection.bind('error', ({ error, data = error?.data }) => console.log('error', data?.code, data?.message));
+pusher.bind('pusher:error', ({ code, message }) => console.log('error', code, message));
 pusher.bind('pusher:signin_success', ({ user_data }) => console.log('signed in as', JSON.parse(user_data).id));
 pusher.user.bind('pusher:signin_error', ({ error }) => console.log('not signed in:', error));
 pusher.user.watchlist.bind('online', ({ user_ids }) => console.log('online: ', ...user_ids));

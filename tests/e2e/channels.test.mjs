@@ -30,8 +30,7 @@ describe('channels', () => {
 
   it('acknowledges a public channel, delivers its events and stops when told', async () => {
     const client = await Client.connect(server, APPS.main);
-    client.send(subscribe('news', 'any', 'any'));
-    assert.deepEqual(await client.answer(), {
+    assert.deepEqual(await client.subscribe('news', 'any', 'any'), {
       event: 'pusher_internal:subscription_succeeded',
       channel: 'news',
       data: '{}',
@@ -40,8 +39,7 @@ describe('channels', () => {
     assert.deepEqual(await client.event('first'), { event: 'first', channel: 'news', data: '{"n":1}' });
     client.send({ event: 'pusher:unsubscribe', data: { channel: 'news' } });
     assert.deepEqual(await client.answers(), []);
-    client.send(subscribe('sport'));
-    await client.answer();
+    await client.subscribe('sport');
     await publish('news', 'unheard');
     await publish('sport', 'heard');
     await client.event('heard');
@@ -51,9 +49,8 @@ describe('channels', () => {
 
   it('acknowledges a second subscription and delivers once', async () => {
     const client = await Client.connect(server, APPS.main);
-    client.send(subscribe('twice'));
-    client.send(subscribe('twice'));
-    assert.equal((await client.answers()).length, 2);
+    await client.subscribe('twice');
+    await client.subscribe('twice');
     await publish('twice', 'one');
     await publish('twice', 'two');
     await client.event('two');
@@ -65,8 +62,7 @@ describe('channels', () => {
     const here = await Client.connect(server, APPS.main);
     const there = await Client.connect(server, APPS.other);
     for (const client of [here, there]) {
-      client.send(subscribe('news'));
-      await client.answer();
+      await client.subscribe('news');
     }
     await publish('news', 'main-only');
     const path = '/apps/2/events';
@@ -82,15 +78,14 @@ describe('channels', () => {
   it('joins a private channel with its token, in each accepted form', async () => {
     const client = await Client.connect(server, APPS.main);
     const forms = [
-      (channel) => subscribe(channel, channelToken(APPS.main, client.socketId, channel)),
-      (channel) => subscribe(channel, channelToken(APPS.main, client.socketId, channel, '{"a":1}'), '{"a":1}'),
-      (channel) => subscribe(channel, channelToken(APPS.main, client.socketId, channel, ''), ''),
-      (channel) => subscribe(channel, channelToken(APPS.main, client.socketId, channel), ''),
-      (channel) => subscribe(channel, channelToken(APPS.main, client.socketId, channel), null),
+      (channel) => [channelToken(APPS.main, client.socketId, channel)],
+      (channel) => [channelToken(APPS.main, client.socketId, channel, '{"a":1}'), '{"a":1}'],
+      (channel) => [channelToken(APPS.main, client.socketId, channel, ''), ''],
+      (channel) => [channelToken(APPS.main, client.socketId, channel), ''],
+      (channel) => [channelToken(APPS.main, client.socketId, channel), null],
     ];
     for (const [n, form] of forms.entries()) {
-      client.send(form(`private-${n}`));
-      assert.equal((await client.answer()).event, 'pusher_internal:subscription_succeeded', `form ${n}`);
+      await client.subscribe(`private-${n}`, ...form(`private-${n}`));
       await publish(`private-${n}`, `event-${n}`);
       await client.event(`event-${n}`);
     }
@@ -123,8 +118,7 @@ describe('channels', () => {
     await client.signIn('ada');
     // A sign-in is no channel token.
     await assertSubscriptionRefused(client, subscribe('private-x', ''), 'private-x', refused);
-    client.send(subscribe('private-x', good));
-    assert.equal((await client.answer()).event, 'pusher_internal:subscription_succeeded');
+    await client.subscribe('private-x', good);
     await other.close();
     await client.close();
   });
@@ -171,8 +165,7 @@ describe('channels', () => {
       await assertSubscriptionRefused(client, subscribe(channel, ''), channel, refused);
     }
     for (const auth of ['', undefined, 'main-key:x']) {
-      client.send(subscribe(ofAda, auth));
-      assert.equal((await client.answer()).event, 'pusher_internal:subscription_succeeded');
+      await client.subscribe(ofAda, auth);
     }
     client.send({ event: 'pusher:unsubscribe', data: { channel: ofAda } });
     await publish(ofAda, 'still');

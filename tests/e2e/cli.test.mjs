@@ -16,7 +16,8 @@ const DEVELOPMENT_APP = { id: '1', key: 'app-key', secret: 'app-secret' };
 
 /** Runs a program to its end; resolves to `{code, stdout, stderr}`, whatever the code. */
 async function run(program, args, options = {}) {
-  const running = promisify(execFile)(program, args, { env: { PATH: process.env.PATH, ...options.env }, cwd: options.cwd });
+  const env = { PATH: process.env.PATH, ...options.env };
+  const running = promisify(execFile)(program, args, { env, cwd: options.cwd });
   const end = running.then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     ({ code, stdout, stderr }) => ({ code, stdout, stderr }),
@@ -86,8 +87,7 @@ describe('the development server', () => {
     assert.equal((await client.next()).event, 'pusher:signin_success');
 
     const channel = await run(BINARY, ['sign', 'channel', client.socketId, 'private-room']);
-    client.send({ event: 'pusher:subscribe', data: { channel: 'private-room', ...JSON.parse(channel.stdout) } });
-    assert.equal((await client.answer()).event, 'pusher_internal:subscription_succeeded');
+    await client.subscribe('private-room', JSON.parse(channel.stdout).auth);
     await client.close();
   });
 
@@ -151,8 +151,7 @@ describe('settings', () => {
 
   it('do not open the development secret to others', async () => {
     const text = await refusal('[gateway]\nlisten = "0.0.0.0:0"\n');
-    assert.match(text, /secret/);
-    assert.match(text, /gateway\.listen/);
+    assert.match(text, /gateway\.listen must be a loopback address/);
   });
 
   it('are read from a file that must be there', async () => {

@@ -105,6 +105,14 @@ export class Client {
     this.socket.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame));
   }
 
+  /** Subscribes and returns the acknowledgement. */
+  async subscribe(channel, auth, channelData) {
+    this.send(subscribe(channel, auth, channelData));
+    const answer = await this.until((frame) => frame.channel === channel, `the answer for ${channel}`);
+    assert.equal(answer.event, 'pusher_internal:subscription_succeeded', JSON.stringify(answer));
+    return answer;
+  }
+
   /** Bytes in a text frame, valid UTF-8 or not. */
   sendText(bytes) {
     this.socket.send(bytes, { binary: false });

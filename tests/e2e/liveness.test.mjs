@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { callApi } from './api.mjs';
-import { Client, assertError, eventually, subscribe, within } from './client.mjs';
+import { Client, assertError, eventually, within } from './client.mjs';
 import { APPS, startServer } from './server.mjs';
 
 describe('liveness', () => {
   let server;
-  before(async () => (server = await startServer({ gateway: { activity_timeout: '1s', outbox_bytes: 64 * 1024 } })));
+  before(async () => (server = await startServer({ gateway: { activity_timeout: '1s', outbox_bytes: 512 * 1024 } })));
   after(() => server.stop());
 
   it('sends a control ping after a silence; one who answers it stays, one who does not is closed with 4201', async () => {
@@ -33,11 +33,10 @@ describe('liveness', () => {
     const slow = await Client.connect(server, APPS.main);
     const fast = await Client.connect(server, APPS.main);
     for (const client of [slow, fast]) {
-      client.send(subscribe('firehose'));
-      await client.answer();
+      await client.subscribe('firehose');
     }
     slow.socket.pause();
-    // More than the outbox and the buffers of both kernels hold.
+    // More than the outbox and the buffers of both kernels hold, in batches of a fifth of the outbox.
     const batch = Array(10).fill({ name: 'drop', channel: 'firehose', data: 'x'.repeat(10_000) });
     const rounds = 300;
     for (let round = 0; round < rounds; round += 1) {

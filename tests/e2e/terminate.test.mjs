@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { callApi } from './api.mjs';
-import { Client, assertError, eventually, subscribe } from './client.mjs';
+import { Client, assertError, eventually } from './client.mjs';
 import { Control } from './control.mjs';
 import { APPS, startServer } from './server.mjs';
 
@@ -68,8 +68,7 @@ describe('termination', () => {
 
   it('spares a presence of that name: only a sign-in counts', async () => {
     const client = await signedIn('grace');
-    client.send(subscribe('news'));
-    await client.answer();
+    await client.subscribe('news');
     assert.equal((await terminate('news')).closed, 0);
     await assertAlive([client]);
     await client.close();

@@ -26,8 +26,7 @@ describe('user events', () => {
       await Client.connect(server, APPS.main),
       await Client.signedIn(server, APPS.main, 'ada '),
     ];
-    ada[0].send(subscribe(channelOf('ada'), ''));
-    await ada[0].answer();
+    await ada[0].subscribe(channelOf('ada'), '');
     for (const client of others) {
       client.send(subscribe(channelOf('ada'), ''));
       await client.answers();

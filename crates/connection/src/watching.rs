@@ -39,6 +39,10 @@ impl Changes {
         if online { self.online.push(user) } else { self.offline.push(user) }
     }
 
+    pub(crate) fn names(&self, user: &UserId) -> bool {
+        self.offline.contains(user) || self.online.contains(user)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.offline.is_empty() && self.online.is_empty()
     }

@@ -4,11 +4,14 @@ use crate::settings::{DEVELOPMENT_ID, Settings};
 use anyhow::{Context as _, bail};
 use ids::{AppId, AppKey};
 use protocol::{App, Secret};
-use std::{path::Path, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 /// Without any of these it is the app of the settings, which is the development app if there are none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Credentials {
+    /// The settings file that the app is in.
+    #[arg(long, global = true, value_name = "FILE", env = "ROLLCALL_CONFIG")]
+    config: Option<PathBuf>,
     /// The id of the app in the settings that signs; needed if there are several.
     #[arg(long, global = true, value_name = "ID", conflicts_with_all = ["key", "secret"])]
     app: Option<AppId>,
@@ -22,7 +25,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn app(&self, config: Option<&Path>) -> anyhow::Result<Arc<App>> {
+    pub(crate) fn app(&self) -> anyhow::Result<Arc<App>> {
         if let (Some(key), Some(secret)) = (&self.key, &self.secret) {
             if secret.is_empty() {
                 bail!("the secret must not be empty");
@@ -31,7 +34,7 @@ impl Credentials {
             let id = DEVELOPMENT_ID.parse().context("the development app's id")?;
             return Ok(Arc::new(App::new(id, key.clone(), Secret::new(secret))));
         }
-        let apps = Settings::load(config)?.apps;
+        let apps = Settings::load(self.config.as_deref())?.apps;
         let mut all = apps.iter();
         match (&self.app, all.next(), all.next()) {
             (Some(id), _, _) => {

@@ -11,6 +11,7 @@ mod sign;
 mod verify;
 
 use clap::{Parser, Subcommand};
+use settings::Settings;
 use std::{io, path::PathBuf, process::ExitCode};
 use tokio::runtime;
 
@@ -27,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     /// The settings file; rollcall.example.toml documents it. Each setting can also be given in the environment:
     /// ROLLCALL_GATEWAY__LISTEN is gateway.listen.
-    #[arg(long, global = true, value_name = "FILE", env = "ROLLCALL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -65,14 +66,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = cli.config.as_deref();
     match cli.command {
-        None => serve::main(config),
+        None => serve::main(Settings::load(cli.config.as_deref())?),
         Some(Command::Ctl(args)) => {
             runtime::Builder::new_current_thread().enable_all().build()?.block_on(ctl::main(args))
         }
-        Some(Command::Sign(args)) => sign::main(&args, config),
-        Some(Command::Verify(args)) => verify::main(&args, config),
+        Some(Command::Sign(args)) => sign::main(&args),
+        Some(Command::Verify(args)) => verify::main(&args),
     }
 }
 
@@ -109,6 +109,7 @@ mod tests {
             "rollcall sign user 1.2 --user-data {}",
             "rollcall sign channel 1.2 private-x --secret s --key k",
             "rollcall sign --config rollcall.toml channel 1.2 presence-x --channel-data {}",
+            "rollcall sign user 1.2 ada --config rollcall.toml --app 7",
             "rollcall verify user 1.2 {}",
             "rollcall verify channel 1.2 private-x -",
         ] {
@@ -117,6 +118,7 @@ mod tests {
         for line in [
             "rollcall serve",
             "rollcall ctl",
+            "rollcall ctl users --config rollcall.toml",
             "rollcall ctl terminate",
             "rollcall ctl terminate ada --except 1.2 --only 1.3",
             "rollcall ctl terminate ada --except 1:2",

@@ -14,7 +14,6 @@ use presence::Presence;
 use std::{
     io::{self, ErrorKind, Write as _},
     net::SocketAddr,
-    path::Path,
     pin::pin,
     process::{self, ExitCode},
     sync::Arc,
@@ -32,8 +31,7 @@ use tracing::{error, info, warn};
 const INTERRUPTED: i32 = 130;
 
 /// Runs until it is told to stop, and drains.
-pub(crate) fn main(config: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let mut settings = Settings::load(config)?;
+pub(crate) fn main(mut settings: Settings) -> anyhow::Result<ExitCode> {
     telemetry::init(&settings.log).context("set up logging")?;
     settings.warnings.iter().for_each(|warning| warn!(%warning, "settings"));
     settings.gateway.max_connections = limits::connections(settings.gateway.max_connections)?;
@@ -66,9 +64,10 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let admin = bind(settings.admin_listen, "admin.listen").await?;
     let (grpc_address, admin_address) = (grpc.local_addr()?, admin.local_addr()?);
     // First, so that it hears the first beats of the others: it listens for no more than one beat of its own.
-    let presence = Presence::start(settings.presence, Arc::clone(&broker), health.part("presence"), &mut registry)
-        .await
-        .context("attach presence at the broker")?;
+    let presence =
+        Presence::start(settings.presence, Arc::clone(&broker), health.part("presence"), &mut registry)
+            .await
+            .context("attach presence at the broker")?;
     let control = Control::start(
         settings.control,
         Arc::clone(&apps),

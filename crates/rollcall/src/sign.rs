@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use std::{
     io::{Write as _, stderr, stdout},
-    path::Path,
     process::ExitCode,
 };
 
@@ -82,8 +81,8 @@ struct User<'a> {
     watchlist: &'a [&'a str],
 }
 
-pub(crate) fn main(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let app = args.credentials.app(config)?;
+pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let app = args.credentials.app()?;
     let signed = sign(&args.what, &app)?;
     if args.explain {
         let Signed { string, signature, .. } = &signed;

@@ -13,7 +13,6 @@ use protocol::{
 use serde_json::Value;
 use std::{
     io::{Read as _, Write as _, stdin, stdout},
-    path::Path,
     process::ExitCode,
 };
 
@@ -84,8 +83,8 @@ const SUBSCRIPTION_CHECKS: [&str; 4] = [
     "the signature is right",
 ];
 
-pub(crate) fn main(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let app = args.credentials.app(config)?;
+pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let app = args.credentials.app()?;
     let report = match &args.what {
         What::User { socket_id, answer } => sign_in(&app, *socket_id, &parse(answer)?),
         What::Channel { socket_id, channel, answer } => {

@@ -286,8 +286,10 @@ impl Node {
         self.heard_own_beat |= beat.node == self.id;
     }
 
-    /// The subscription hears everything again after an interruption.
+    /// The subscription hears everything again after an interruption. Beats before anything else: the node may have
+    /// been taken for lost, and an owner that follows the one who reads the reports must know of it again.
     pub fn resumed(&mut self, now: Instant, effects: &mut Vec<NodeEffect>) {
+        self.beat(effects);
         for shard in self.shards.iter() {
             self.logs[usize::from(shard.0)].repair(shard, effects);
             self.pump(shard, now, effects);

@@ -99,6 +99,11 @@ impl Worker {
                     Snapshot::Due(_) => {}
                     Snapshot::Told if edge.told != Some(*online) => {
                         edge.told = Some(*online);
+                        // There and back within these levels: two frames, since one says offline before online.
+                        if changed.get(&edge.watcher).is_some_and(|changes| changes.names(&key.user)) {
+                            tell_all(effects, &changed);
+                            changed.clear();
+                        }
                         changed.entry(edge.watcher).or_default().add(key.user.clone(), *online);
                     }
                     Snapshot::Told => {}

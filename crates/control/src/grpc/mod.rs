@@ -65,10 +65,18 @@ pub(crate) async fn serve(
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
         .max_decoding_message_size(MAX_OPEN_REQUEST_BYTES);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(contracts::CONTROL_DESCRIPTOR)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(contracts::CONTROL_DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = descriptors()
         .build_v1()
+        .expect("the descriptors were written by our own build")
+        .max_decoding_message_size(MAX_OPEN_REQUEST_BYTES);
+    // All that grpcurl before 1.8.8 asks.
+    let reflection_v1alpha = descriptors()
+        .build_v1alpha()
         .expect("the descriptors were written by our own build")
         .max_decoding_message_size(MAX_OPEN_REQUEST_BYTES);
     report(&reporter, ServingStatus::Serving).await;
@@ -84,6 +92,7 @@ pub(crate) async fn serve(
         .add_service(Ending::new(control, &shutdown))
         .add_service(Ending::new(health, &shutdown))
         .add_service(Ending::new(reflection, &shutdown))
+        .add_service(Ending::new(reflection_v1alpha, &shutdown))
         .serve_with_incoming_shutdown(
             sockets::accept(listener, shutdown.clone(), cut.clone()),
             shutdown.clone().cancelled_owned(),

@@ -56,6 +56,7 @@ enum Verb {
     ///
     /// Exits with 3 if a node did not confirm: run it again.
     Terminate {
+        /// The user's id.
         user: UserId,
         /// Spare this connection; may be repeated.
         #[arg(long, value_name = "SOCKET_ID", conflicts_with = "only")]
@@ -75,7 +76,9 @@ enum Verb {
     },
     /// Send an event to every connection of a user, and say how many it reached.
     Send {
+        /// The user's id.
         user: UserId,
+        /// The event's name.
         event: EventName,
         /// Handed to the clients as it is: JSON by custom. - reads it from standard input.
         #[arg(default_value = "{}")]
@@ -85,11 +88,18 @@ enum Verb {
         except: Option<SocketId>,
     },
     /// Say whether a user is online, and list the connections.
-    User { user: UserId },
+    User {
+        /// The user's id.
+        user: UserId,
+    },
     /// Say which of these users are online; without names, list everybody who is.
-    Users { users: Vec<UserId> },
+    Users {
+        /// The users' ids.
+        users: Vec<UserId>,
+    },
     /// Follow users: first what each is, then each change, until interrupted.
     Watch {
+        /// The users' ids.
         #[arg(required = true)]
         users: Vec<UserId>,
     },
@@ -151,8 +161,12 @@ pub(crate) async fn main(Args { options, verb }: Args) -> anyhow::Result<ExitCod
         Verb::Users { users } if users.is_empty() => {
             let mut cursor = String::new();
             loop {
+                let first = cursor.is_empty();
                 let request = v1::ListOnlineUsersRequest { app_id: app_id.clone(), cursor, limit: 1000 };
                 let page = client.online_users(request).await?;
+                if first && page.user_ids.is_empty() && render == Render::Text {
+                    print("nobody is online")?;
+                }
                 page.user_ids.iter().try_for_each(|user| print(&render.level(user, true)))?;
                 cursor = page.next_cursor;
                 if cursor.is_empty() {
