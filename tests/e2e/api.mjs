@@ -25,7 +25,7 @@ export function channelToken(app, socketId, channel, channelData) {
 /**
  * Calls the HTTP API with a valid signature, but for what `options` says: `method`, `path` (as sent), `signedPath`,
  * `body` (an object, a string or a Buffer), `query` (more parameters), `beforeSigning(parameters)`,
- * `change(parameters)` after signing, `headers`. Resolves to `{status, headers, text, json}`.
+ * `change(parameters)` after signing, `headers`, `port`. Resolves to `{status, headers, text, json}`.
  */
 export function callApi(server, app, options) {
   const method = options.method ?? 'POST';
@@ -48,16 +48,17 @@ export function callApi(server, app, options) {
   parameters.auth_signature = hmac(app.secret, `${method}\n${options.signedPath ?? path}\n${query}`);
   options.change?.(parameters);
   const encoded = Object.entries(parameters).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
-  return send(server, method, `${path}?${encoded.join('&')}`, body, options.headers);
+  return send(server, method, `${path}?${encoded.join('&')}`, body, options.headers, options.port);
 }
 
-/** One HTTP request to the gateway's port, with the path exactly as given. */
-export function send(server, method, target, body = '', headers = {}) {
+/** One HTTP request, to the gateway's port unless told otherwise, with the path exactly as given. */
+export function send(server, method, target, body = '', headers = {}, port = server.ports.gateway) {
   return new Promise((resolve, reject) => {
     const sent = request(
       {
         host: '127.0.0.1',
-        port: server.ports.gateway,
+        port,
+        agent: false, // A connection of its own, whose errors are this request's.
         method,
         path: target,
         headers: { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body), ...headers },

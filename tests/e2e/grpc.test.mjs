@@ -119,6 +119,18 @@ describe('gRPC', () => {
     await Promise.all([...clients, other].map((client) => client.close()));
   });
 
+  it('counts a connection the moment it has seen its success, and not once it has closed', async () => {
+    for (let round = 0; round < 100; round += 1) {
+      const event = { app_id: '1', user_id: `moment-${round % 5}`, event: 'now', data: '' };
+      const client = await Client.signedIn(server, APPS.main, event.user_id);
+      assert.equal((await control.call('SendToUser', event)).connections, 1, `round ${round}`);
+      await client.event('now');
+      await client.close();
+      const reached = () => control.call('SendToUser', event).then(({ connections }) => connections);
+      await eventually(async () => (await reached()) === 0, 'nobody reached');
+    }
+  });
+
   it('tells about a user and each connection', async () => {
     const began = Date.now();
     const query = 'protocol=7&client=my-client&version=1.2.3';

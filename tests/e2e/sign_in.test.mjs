@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { hmac, signInToken, userData } from './api.mjs';
+import { channelToken, hmac, signInToken, userData } from './api.mjs';
 import { Client, assertError, assertRefused, subscribe } from './client.mjs';
 import { APPS, startServer } from './server.mjs';
 
@@ -217,10 +217,12 @@ describe('sign-in', () => {
     await client.close();
   });
 
-  it('is demanded in time by authorized connections', async () => {
+  it('or a private channel is demanded in time by authorized connections', async () => {
     const silent = await Client.connect(server, APPS.guarded);
     const refused = await Client.connect(server, APPS.guarded);
     const signedIn = await Client.signedIn(server, APPS.guarded, 'ada');
+    const onPrivate = await Client.connect(server, APPS.guarded);
+    await onPrivate.subscribe('private-x', channelToken(APPS.guarded, onPrivate.socketId, 'private-x'));
     const onPublic = await Client.connect(server, APPS.guarded);
     onPublic.send(subscribe('news'));
     refused.sendSignIn('');
@@ -228,7 +230,9 @@ describe('sign-in', () => {
     await assertRefused(silent, 4009);
     assert.equal((await refused.whenClosed()).code, 4009);
     assert.equal((await onPublic.whenClosed()).code, 4009);
-    assert.deepEqual(await signedIn.answers(), []);
-    await signedIn.close();
+    for (const client of [signedIn, onPrivate]) {
+      assert.deepEqual(await client.answers(), []);
+      await client.close();
+    }
   });
 });

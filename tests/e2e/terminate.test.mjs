@@ -98,6 +98,14 @@ describe('termination', () => {
     }
   });
 
+  it('reaches a connection the moment it has seen its success', async () => {
+    for (let round = 0; round < 100; round += 1) {
+      const client = await signedIn(`moment-${round % 5}`);
+      assert.equal((await terminate(`moment-${round % 5}`)).closed, 1, `round ${round}`);
+      await client.whenClosed();
+    }
+  });
+
   it('closes with the code of the app or of the call', async () => {
     const stopped = await signedIn('ada', {}, APPS.stopping);
     assert.equal((await byHttp('ada', APPS.stopping)).status, 200);

@@ -2,8 +2,8 @@
 //! publishing to it waits.
 
 use crate::{
-    Appended, BoxFuture, Broker, Entry, Incoming, JournalError, LeaseError, Position, Said, Subscription, Topic,
-    Unavailable,
+    Appended, BoxFuture, Broker, Entry, Incoming, JournalError, LeaseError, Position, Said, Subscription,
+    Topic, Unavailable,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -241,7 +241,10 @@ impl Journal {
         let entries = self.entries.iter().zip(self.first + 1..).skip(skip);
         Some(
             entries
-                .map(|(entry, number)| Entry { position: Position { memory: 0, number }, entry: entry.clone() })
+                .map(|(entry, number)| Entry {
+                    position: Position { memory: 0, number },
+                    entry: entry.clone(),
+                })
                 .collect(),
         )
     }

@@ -97,7 +97,10 @@ pub trait Subscription: Send + Sync {
 /// What a subscription hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    Message { topic: Topic, message: Bytes },
+    Message {
+        topic: Topic,
+        message: Bytes,
+    },
     /// From here on messages may be missing. Stands in the stream before whatever follows the loss.
     Interrupted,
     /// Everything is attached again: from here on nothing is missing.

@@ -147,7 +147,9 @@ impl Interests {
     /// The user's presence here was taken.
     pub fn online(&mut self, user: &UserKey, effects: &mut Vec<InterestEffect>) {
         let subject = Subject::User(user.clone());
-        if let Some(interest) = self.subjects.get_mut(&subject).filter(|interest| !interest.workers.is_empty()) {
+        if let Some(interest) =
+            self.subjects.get_mut(&subject).filter(|interest| !interest.workers.is_empty())
+        {
             interest.online = true;
             interest.confirm(&subject, effects);
         }
@@ -170,7 +172,10 @@ impl Interests {
 
     /// The workers to hand a message for this subject to.
     pub fn workers(&self, subject: &Subject) -> impl Iterator<Item = usize> {
-        self.subjects.get(subject).into_iter().flat_map(|interest| interest.workers.iter().map(|asker| asker.worker))
+        self.subjects
+            .get(subject)
+            .into_iter()
+            .flat_map(|interest| interest.workers.iter().map(|asker| asker.worker))
     }
 
     /// The workers that watch this user.

@@ -48,9 +48,10 @@ mod tests {
         let mut rate = Rate::unused(start);
         let admitted = |rate: &mut Rate, at: u64| rate.admit(LIMIT, start + Duration::from_millis(at));
         assert_eq!([0, 0, 0, 0, 50].map(|at| admitted(&mut rate, at)), [true, true, true, false, false]);
-        assert_eq!([100, 100, 200, 1000, 1000, 1000, 1000].map(|at| admitted(&mut rate, at)), [
-            true, false, true, true, true, true, false
-        ]);
+        assert_eq!(
+            [100, 100, 200, 1000, 1000, 1000, 1000].map(|at| admitted(&mut rate, at)),
+            [true, false, true, true, true, true, false]
+        );
     }
 
     #[test]

@@ -18,9 +18,7 @@ use hashbrown::HashMap;
 use ids::{AppId, ChannelName, EventName, ShardId, Shards, SocketId, UserKey};
 use indexmap::{IndexMap, IndexSet};
 use protocol::{
-    App, ClientFrame, Close, CloseCode, ErrorCode, InvalidFrame,
-    connect::Client,
-    server, websocket,
+    App, ClientFrame, Close, CloseCode, ErrorCode, InvalidFrame, connect::Client, server, websocket,
 };
 use slab::Slab;
 use std::{
@@ -202,13 +200,16 @@ impl Worker {
                 let close = Close::new(CloseCode::OverCapacity, "the sign-in could not be confirmed in time");
                 return self.close(id, close, effects);
             }
-            State::SignedIn(signed_in) if matches!(signed_in.watching.snapshot, Snapshot::Due(at) if at <= now) => {
+            State::SignedIn(signed_in) if matches!(signed_in.watching.snapshot, Snapshot::Due(at) if at <= now) =>
+            {
                 self.tell_snapshot(id, effects);
             }
             State::Anonymous | State::SigningIn(_) | State::SignedIn(_) => {}
         }
         let connection = &mut self.connections[id];
-        if connection.authorize_by.is_some_and(|at| at <= now) && !matches!(connection.state, State::SigningIn(_)) {
+        if connection.authorize_by.is_some_and(|at| at <= now)
+            && !matches!(connection.state, State::SigningIn(_))
+        {
             let reason = "the connection neither signed in nor joined a private channel in time";
             return self.close(id, Close::new(CloseCode::Unauthorized, reason), effects);
         }
@@ -257,7 +258,9 @@ impl Worker {
 
     /// The node receives what is addressed to the user, and the user counts as online.
     pub fn user_confirmed(&mut self, key: &UserKey, ticket: u64, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(user) = self.users.get_mut(key).filter(|user| user.route == Route::Asked(ticket)) else { return };
+        let Some(user) = self.users.get_mut(key).filter(|user| user.route == Route::Asked(ticket)) else {
+            return;
+        };
         user.route.confirm(ticket);
         for id in user.connections.clone() {
             self.complete_sign_in(id, now, effects);
@@ -265,9 +268,16 @@ impl Worker {
     }
 
     /// The node receives the channel's events.
-    pub fn channel_confirmed(&mut self, app: &AppId, channel: &ChannelName, ticket: u64, effects: &mut Vec<Effect>) {
+    pub fn channel_confirmed(
+        &mut self,
+        app: &AppId,
+        channel: &ChannelName,
+        ticket: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let subscribers = self.channels.get_mut(app).and_then(|channels| channels.get_mut(channel));
-        let Some(subscribers) = subscribers.filter(|subscribers| subscribers.route == Route::Asked(ticket)) else {
+        let Some(subscribers) = subscribers.filter(|subscribers| subscribers.route == Route::Asked(ticket))
+        else {
             return;
         };
         subscribers.route.confirm(ticket);
@@ -307,7 +317,9 @@ impl Worker {
         effects: &mut Vec<Effect>,
     ) {
         let subscribers = self.channels.get(app).and_then(|channels| channels.get(channel));
-        let Some(subscribers) = subscribers.filter(|subscribers| subscribers.route == Route::Live) else { return };
+        let Some(subscribers) = subscribers.filter(|subscribers| subscribers.route == Route::Live) else {
+            return;
+        };
         let others = subscribers.connections.iter();
         let others = others.filter(|id| except.is_none_or(|except| self.connections[**id].socket != except));
         effects.extend(others.map(|id| Effect::Send { to: *id, frame: frame.clone() }));
@@ -333,7 +345,8 @@ impl Worker {
         let signed_in = |id: &ConnectionId| {
             let connection = &self.connections[*id];
             let State::SignedIn(signed_in) = &connection.state else { return None };
-            let (socket, address, client) = (connection.socket, connection.address, connection.client.clone());
+            let (socket, address, client) =
+                (connection.socket, connection.address, connection.client.clone());
             Some(SignedIn { socket, address, client, since: signed_in.since })
         };
         connections.filter_map(signed_in).collect()

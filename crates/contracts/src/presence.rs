@@ -18,7 +18,10 @@ fn shard(shard: u32) -> Result<ShardId, InvalidMessage> {
 }
 
 fn shard_epochs(epochs: &[(ShardId, Epoch)]) -> Vec<v1::ShardEpoch> {
-    epochs.iter().map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0.into(), epoch: epoch.number() }).collect()
+    epochs
+        .iter()
+        .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0.into(), epoch: epoch.number() })
+        .collect()
 }
 
 fn own_epochs(epochs: Vec<v1::ShardEpoch>) -> Result<Vec<(ShardId, Epoch)>, InvalidMessage> {

@@ -25,7 +25,9 @@ impl TryFrom<v1::User> for UserKey {
 impl From<&Selector> for v1::Selector {
     fn from(selector: &Selector) -> v1::Selector {
         use v1::selector::Which;
-        let ids = |sockets: &[ids::SocketId]| v1::SocketIds { ids: sockets.iter().map(ToString::to_string).collect() };
+        let ids = |sockets: &[ids::SocketId]| v1::SocketIds {
+            ids: sockets.iter().map(ToString::to_string).collect(),
+        };
         let which = match selector {
             Selector::All => None,
             Selector::Except(sockets) => Some(Which::Except(ids(sockets))),

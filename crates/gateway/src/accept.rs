@@ -28,7 +28,8 @@ pub(crate) async fn accept(listener: &TcpListener, workers: &[Handle]) {
     loop {
         match listener.accept().await {
             Ok((socket, address)) => {
-                let Some(worker) = workers.iter().min_by_key(|worker| worker.sockets.load(Ordering::Relaxed)) else {
+                let Some(worker) = workers.iter().min_by_key(|worker| worker.sockets.load(Ordering::Relaxed))
+                else {
                     return;
                 };
                 // A tokio socket belongs to the runtime that made it.

@@ -126,7 +126,10 @@ impl Gateway {
         }
         // A worker that has ended has no connections, either.
         if timeout(settings.drain_time + LAST_HANDSHAKES, join_all(emptied)).await.is_err() {
-            warn!(connections = http.connections.load(Ordering::Relaxed), "drain deadline passed, closing the rest");
+            warn!(
+                connections = http.connections.load(Ordering::Relaxed),
+                "drain deadline passed, closing the rest"
+            );
         }
         drained.cancel();
         tasks.wait().await;

@@ -1,9 +1,6 @@
 //! HTTP on the gateway's port: the upgrade to WebSocket, and whatever else the process serves there.
 
-use crate::{
-    socket::WebSocket,
-    worker::Shared,
-};
+use crate::{socket::WebSocket, worker::Shared};
 use bytes::Bytes;
 use connection::Opening;
 use futures_util::future::BoxFuture;
@@ -12,18 +9,27 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ids::SocketId;
-use protocol::{Apps, Close, CloseCode, connect::{self, Hello}};
+use protocol::{
+    Apps, Close, CloseCode,
+    connect::{self, Hello},
+};
 use std::{
     convert::Infallible,
     net::SocketAddr,
     rc::Rc,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{handshake::server::create_response_with_body, protocol::{Role, WebSocketConfig}},
+    tungstenite::{
+        handshake::server::create_response_with_body,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 use tracing::debug;
 
@@ -79,7 +85,11 @@ pub(crate) async fn serve(stream: TcpStream, address: SocketAddr, shared: Rc<Sha
     }
 }
 
-async fn respond(request: Request<Incoming>, address: SocketAddr, shared: Rc<Shared>) -> Response<Full<Bytes>> {
+async fn respond(
+    request: Request<Incoming>,
+    address: SocketAddr,
+    shared: Rc<Shared>,
+) -> Response<Full<Bytes>> {
     let http = Arc::clone(&shared.common.http);
     let path = request.uri().path().strip_prefix(http.path_prefix.as_str()).unwrap_or_default();
     let key = path.strip_prefix("/app/").map(str::to_owned);
@@ -133,7 +143,8 @@ fn decide(
 ) -> Result<Opening, Close> {
     let key = key.ok_or_else(|| Close::new(CloseCode::PathNotFound, "connect to /app/ and the app's key"))?;
     let hello = Hello::parse(request.uri().query().unwrap_or_default(), http.assume_protocol_7)?;
-    let app = http.apps.by_key(key).ok_or_else(|| Close::new(CloseCode::UnknownApp, "no app has this key"))?;
+    let app =
+        http.apps.by_key(key).ok_or_else(|| Close::new(CloseCode::UnknownApp, "no app has this key"))?;
     if !app.enabled {
         return Err(Close::new(CloseCode::AppDisabled, "the app is disabled"));
     }
@@ -150,11 +161,13 @@ fn decide(
 
 /// iOS breaks unless its subprotocol is echoed: exactly the one value that was offered.
 fn subprotocol(headers: &HeaderMap) -> Option<http::HeaderValue> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let mut offered = offered.flat_map(|value| value.split(',').map(str::trim));
     let ours = offered.find(|name| {
         let version = name.strip_prefix("pusher-channels-protocol-");
-        version.is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
+        version
+            .is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
     });
     ours.and_then(|name| name.parse().ok())
 }
@@ -176,7 +189,9 @@ async fn upgraded(upgrade: OnUpgrade, max_frame_bytes: usize) -> Option<WebSocke
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(format!("{text}\n")));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
     if status == StatusCode::UPGRADE_REQUIRED {
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
     }

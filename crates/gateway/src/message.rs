@@ -22,17 +22,40 @@ pub(crate) enum ToWorker {
     Levels(Vec<(UserKey, bool)>),
     OwnerHeard(ShardId, bool),
     /// `reached`, if given, is answered with how many connections the event was pushed to.
-    UserEvent { key: UserKey, frame: Bytes, except: Option<SocketId>, reached: Option<oneshot::Sender<u32>> },
-    ChannelEvent { app: AppId, channel: ChannelName, frame: Bytes, except: Option<SocketId> },
+    UserEvent {
+        key: UserKey,
+        frame: Bytes,
+        except: Option<SocketId>,
+        reached: Option<oneshot::Sender<u32>>,
+    },
+    ChannelEvent {
+        app: AppId,
+        channel: ChannelName,
+        frame: Bytes,
+        except: Option<SocketId>,
+    },
     Terminate(Arc<Termination>),
-    Count { key: UserKey, selector: Arc<Selector>, answer: oneshot::Sender<u32> },
-    List { key: UserKey, answer: oneshot::Sender<Vec<SignedIn>> },
+    Count {
+        key: UserKey,
+        selector: Arc<Selector>,
+        answer: oneshot::Sender<u32>,
+    },
+    List {
+        key: UserKey,
+        answer: oneshot::Sender<Vec<SignedIn>>,
+    },
     /// Close all connections over this time; answered when the worker has none.
     Drain(Duration, oneshot::Sender<()>),
 }
 
 pub(crate) enum FromWorker {
-    Wishes { worker: usize, wishes: Vec<(Wish, Wanted)> },
+    Wishes {
+        worker: usize,
+        wishes: Vec<(Wish, Wanted)>,
+    },
     /// The worker has carried a termination out.
-    Terminated { termination: TerminationId, closed: u32 },
+    Terminated {
+        termination: TerminationId,
+        closed: u32,
+    },
 }

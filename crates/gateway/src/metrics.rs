@@ -36,7 +36,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("rollcall_gateway");
         registry.register("connections", "Open WebSockets", metrics.connections.clone());
         registry.register("signed_in", "Connections that are signed in", metrics.signed_in.clone());
-        registry.register("watch_edges", "Pairs of a watching connection and a watched user", metrics.watch_edges.clone());
+        registry.register(
+            "watch_edges",
+            "Pairs of a watching connection and a watched user",
+            metrics.watch_edges.clone(),
+        );
         registry.register("frames_received", "Messages from clients", metrics.frames_received.clone());
         registry.register("frames_sent", "Frames to clients", metrics.frames_sent.clone());
         registry.register("bytes_sent", "Bytes of frames to clients", metrics.bytes_sent.clone());
@@ -51,9 +55,21 @@ impl Metrics {
             "Full reports sent since something was missing; 0 in a healthy run",
             metrics.repairs.clone(),
         );
-        registry.register("broker_interruptions", "Times the broker's link was lost", metrics.interruptions.clone());
-        registry.register("closes", "Connections closed by the gateway, by close code", metrics.closes.clone());
-        registry.register("refusals", "Connections refused after the upgrade, by close code", metrics.refusals.clone());
+        registry.register(
+            "broker_interruptions",
+            "Times the broker's link was lost",
+            metrics.interruptions.clone(),
+        );
+        registry.register(
+            "closes",
+            "Connections closed by the gateway, by close code",
+            metrics.closes.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Connections refused after the upgrade, by close code",
+            metrics.refusals.clone(),
+        );
         metrics
     }
 }

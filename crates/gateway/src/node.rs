@@ -6,7 +6,9 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
 };
-use broker::{BoxFuture, Broker, Entry, Incoming, JournalError, Position, Said, Subscription, Topic, Unavailable};
+use broker::{
+    BoxFuture, Broker, Entry, Incoming, JournalError, Position, Said, Subscription, Topic, Unavailable,
+};
 use bytes::Bytes;
 use connection::{InterestEffect, Interests, SignedIn, Subject};
 use contracts::{cluster::v1, encode};
@@ -16,7 +18,11 @@ use indexmap::IndexMap;
 use node::{Heard, Link};
 use prost::Message as _;
 use protocol::{server, websocket};
-use std::{collections::HashMap, sync::Arc, time::{Duration, SystemTime, UNIX_EPOCH}};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use telemetry::Part;
 use termination::{Fence, Selector, Termination, TerminationId};
 use tokio::{
@@ -141,7 +147,7 @@ impl Node {
             self.from_worker(message).await;
         }
         let id = self.link.id();
-        if self.link.farewell().await.is_err() || self.broker.leave(id).await.is_err() {
+        if self.link.farewell(self.handover_grace).await.is_err() || self.broker.leave(id).await.is_err() {
             warn!(node = %id, "the broker did not take the farewell; the node will be found lost");
         }
     }
@@ -160,7 +166,9 @@ impl Node {
                 }
                 Heard::OwnerSilent(shard) => self.tell_all(|| ToWorker::OwnerHeard(shard, false)).await,
                 Heard::OwnerHeard(shard) => self.tell_all(|| ToWorker::OwnerHeard(shard, true)).await,
-                Heard::Confirm { termination, asker } => self.confirm_again(TerminationId(termination), asker),
+                Heard::Confirm { termination, asker } => {
+                    self.confirm_again(TerminationId(termination), asker)
+                }
                 Heard::OwnBeat => self.ready.ready(),
                 Heard::Repair(shard) => self.repair(shard),
                 Heard::Interrupted => {
@@ -190,7 +198,8 @@ impl Node {
                 };
                 let frame = websocket::text(&server::event(&event.name, channel.as_str(), &event.data));
                 let except = except(&event);
-                let workers: Vec<_> = self.interests.workers(&Subject::Channel(app.clone(), channel.clone())).collect();
+                let workers: Vec<_> =
+                    self.interests.workers(&Subject::Channel(app.clone(), channel.clone())).collect();
                 for worker in workers {
                     let (app, channel, frame) = (app.clone(), channel.clone(), frame.clone());
                     self.tell(worker, ToWorker::ChannelEvent { app, channel, frame, except }).await;
@@ -258,7 +267,9 @@ impl Node {
                 self.perform(effects).await;
             }
             FromWorker::Terminated { termination, closed } => {
-                let Some((workers, all_closed, asker)) = self.carrying_out.get_mut(&termination) else { return };
+                let Some((workers, all_closed, asker)) = self.carrying_out.get_mut(&termination) else {
+                    return;
+                };
                 *workers -= 1;
                 *all_closed += closed;
                 if *workers == 0 {
@@ -315,7 +326,8 @@ impl Node {
     }
 
     fn confirm(&self, termination: TerminationId, closed: u32, asker: ProcessId) {
-        let confirmation = v1::Confirmation { termination: termination.0, node: self.link.id().bits(), closed };
+        let confirmation =
+            v1::Confirmation { termination: termination.0, node: self.link.id().bits(), closed };
         let reply = v1::Reply { question: 0, said: Some(v1::reply::Said::Confirmation(confirmation)) };
         let publish = self.broker.publish(Topic::replies(asker), encode(&reply));
         self.in_flight.push(publish.map(|_| Done::Other).boxed()); // lost: the control asks again
@@ -372,7 +384,8 @@ impl Node {
                 }
                 InterestEffect::SignIn(key) => self.link.sign_in(key),
                 InterestEffect::SignOut(key, grace) => {
-                    let grace = if self.draining { grace.max(self.handover_grace) } else { grace };
+                    // A node that leaves cannot keep a longer one.
+                    let grace = if self.draining { self.handover_grace } else { grace };
                     self.link.sign_out(&key, grace);
                 }
                 InterestEffect::Watch { worker, user } => {

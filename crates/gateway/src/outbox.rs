@@ -116,7 +116,8 @@ impl Outbox {
         let mut frames = self.frames.borrow_mut();
         while !frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); BATCH];
-            let used = frames.iter().zip(&mut slices).map(|(frame, slice)| *slice = IoSlice::new(frame)).count();
+            let used =
+                frames.iter().zip(&mut slices).map(|(frame, slice)| *slice = IoSlice::new(frame)).count();
             let mut bytes = ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..used]))?;
             if bytes == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

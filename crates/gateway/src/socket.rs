@@ -101,9 +101,10 @@ pub(crate) async fn refuse(mut socket: WebSocket, close: Close, shared: Rc<Share
 
 /// The error frame, which is all that some clients look at, and the close frame.
 pub(crate) fn last_frames(close: &Close) -> impl Iterator<Item = bytes::Bytes> {
-    let error = close.code.has_error_frame().then(|| {
-        websocket::text(&server::error(Some(close.code.number()), &close.reason))
-    });
+    let error = close
+        .code
+        .has_error_frame()
+        .then(|| websocket::text(&server::error(Some(close.code.number()), &close.reason)));
     error.into_iter().chain([websocket::close(close)])
 }
 
@@ -135,7 +136,12 @@ fn poll(
 use std::future::Future as _;
 
 /// Writes what waits, but not inside a pong that tungstenite is writing. `Ready` when nothing is left.
-fn poll_write(socket: &mut WebSocket, outbox: &Outbox, shared: &Shared, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+fn poll_write(
+    socket: &mut WebSocket,
+    outbox: &Outbox,
+    shared: &Shared,
+    cx: &mut Context<'_>,
+) -> io::Result<Poll<()>> {
     if outbox.is_empty() {
         return Ok(Poll::Ready(()));
     }
@@ -159,14 +165,17 @@ fn event(message: Option<Result<Message, tungstenite::Error>>) -> Event {
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Event::Control,
         Some(Ok(Message::Close(_))) => Event::ClosedByClient,
         Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { max_size, .. }))) => {
-            Event::Broken(Close::new(CloseCode::TooBig, format!("a message may have at most {max_size} bytes")))
+            Event::Broken(Close::new(
+                CloseCode::TooBig,
+                format!("a message may have at most {max_size} bytes"),
+            ))
         }
         Some(Err(tungstenite::Error::Utf8(_))) => {
             Event::Broken(Close::new(CloseCode::InvalidUtf8, "a text message must be UTF-8"))
         }
-        Some(Err(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake))) => {
-            Event::Gone
-        }
+        Some(Err(tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ))) => Event::Gone,
         Some(Err(tungstenite::Error::Protocol(error))) => {
             Event::Broken(Close::new(CloseCode::ProtocolError, error.to_string()))
         }

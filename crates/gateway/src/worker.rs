@@ -182,7 +182,8 @@ impl Shared {
         let outbox = Rc::new(Outbox::new(self.common.outbox_bytes));
         let mut effects = Vec::new();
         let id = self.core.borrow_mut().open(opening, Instant::now(), &mut effects);
-        let entry = self.outboxes.borrow_mut().insert(Client { outbox: Rc::clone(&outbox), termination: None });
+        let entry =
+            self.outboxes.borrow_mut().insert(Client { outbox: Rc::clone(&outbox), termination: None });
         // Both slabs fill the same gap first, since entries come and go together.
         assert_eq!(id, entry, "a connection and its outbox share one id");
         self.sockets.fetch_add(1, Ordering::Relaxed);
@@ -359,7 +360,8 @@ impl Shared {
                 }
                 Effect::Discard { connection } => self.outbox(connection).discard(),
                 Effect::Publish { app, channel, event, data, except } => {
-                    let event = v1::Event { name: event.to_string(), data, except_socket_id: except.to_string() };
+                    let event =
+                        v1::Event { name: event.to_string(), data, except_socket_id: except.to_string() };
                     let mut waiting = self.client_events.borrow_mut();
                     if waiting.len() < MAX_CLIENT_EVENTS {
                         let message = encode(&v1::ToChannel { event: Some(event) });
@@ -400,13 +402,15 @@ impl Shared {
 /// Closes all connections: a few at once, many over some time and in no order, since each comes back elsewhere.
 async fn drain(shared: &Shared, over: Duration) {
     const SLICES: u32 = 50;
-    let mut ids: Vec<_> = shared.outboxes.borrow().iter().map(|(id, client)| (id, Rc::clone(&client.outbox))).collect();
+    let mut ids: Vec<_> =
+        shared.outboxes.borrow().iter().map(|(id, client)| (id, Rc::clone(&client.outbox))).collect();
     ids.shuffle(&mut rand::rng());
     let slices = if ids.len() <= DRAINED_AT_ONCE { 1 } else { SLICES };
     for slice in ids.chunks(ids.len().div_ceil(slices as usize).max(1)) {
         for (id, outbox) in slice {
             // The id may have been given out again meanwhile; the newcomer was closed when it came.
-            let same = shared.outboxes.borrow().get(*id).is_some_and(|client| Rc::ptr_eq(&client.outbox, outbox));
+            let same =
+                shared.outboxes.borrow().get(*id).is_some_and(|client| Rc::ptr_eq(&client.outbox, outbox));
             if same {
                 shared.close(*id, drained());
             }

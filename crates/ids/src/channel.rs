@@ -128,14 +128,17 @@ mod tests {
         for valid in ["a", "my-channel", "presence-room.42", "A_b=@,.;9", &"x".repeat(200)] {
             assert!(valid.parse::<ChannelName>().is_ok(), "{valid:?}");
         }
-        for invalid in ["", "#server-to-user-x", "a:b", ":user::{}", "a b", "a\n", "é", "a/b", &"x".repeat(201)] {
+        for invalid in
+            ["", "#server-to-user-x", "a:b", ":user::{}", "a b", "a\n", "é", "a/b", &"x".repeat(201)]
+        {
             assert_eq!(invalid.parse::<ChannelName>(), Err(InvalidChannelName), "{invalid:?}");
         }
     }
 
     #[test]
     fn the_longest_prefix_decides_the_kind() {
-        let check = |name: &str, kind| assert_eq!(name.parse::<ChannelName>().map(|n| n.kind()), Ok(kind), "{name}");
+        let check =
+            |name: &str, kind| assert_eq!(name.parse::<ChannelName>().map(|n| n.kind()), Ok(kind), "{name}");
         check("news", ChannelKind::Public);
         check("privateer", ChannelKind::Public);
         check("foo-cache-x", ChannelKind::Public);

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn an_epoch_is_above_its_floor_and_its_holders_own() {
-        let (a, b) = (ProcessId::from_random(0xaaaa_aaaa_aaaa_aaaa), ProcessId::from_random(0xbbbb_bbbb_bbbb_bbbb));
+        let (a, b) =
+            (ProcessId::from_random(0xaaaa_aaaa_aaaa_aaaa), ProcessId::from_random(0xbbbb_bbbb_bbbb_bbbb));
         let first = Epoch::above(Epoch::NONE, b);
         let second = Epoch::above(first, a);
         assert!(first > Epoch::NONE && second > first);

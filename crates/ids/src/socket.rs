@@ -57,9 +57,20 @@ mod tests {
     #[test]
     fn one_id_has_one_spelling() {
         assert_eq!("1234.5678".parse::<SocketId>().map(|id| id.to_string()), Ok("1234.5678".to_owned()));
-        for invalid in
-            ["", ".", "1", "1.", ".1", "+1.2", "01.2", "1.2.3", " 1.2", "1.2\n", "-1.2", "99999999999999999999.1"]
-        {
+        for invalid in [
+            "",
+            ".",
+            "1",
+            "1.",
+            ".1",
+            "+1.2",
+            "01.2",
+            "1.2.3",
+            " 1.2",
+            "1.2\n",
+            "-1.2",
+            "99999999999999999999.1",
+        ] {
             assert_eq!(invalid.parse::<SocketId>(), Err(InvalidSocketId), "{invalid:?}");
         }
     }

@@ -20,6 +20,9 @@ const BEAT: Duration = Duration::from_secs(2);
 /// How long to wait before a report that was not taken is repeated.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// The most messages that are told as one.
+const TOGETHER: usize = 256;
+
 /// What a process learns from the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -30,7 +33,10 @@ pub enum Heard {
     OwnerSilent(ShardId),
     OwnerHeard(ShardId),
     /// A control asks whether a termination has been carried out.
-    Confirm { termination: u64, asker: ProcessId },
+    Confirm {
+        termination: u64,
+        asker: ProcessId,
+    },
     /// The node's own beat came back: from here on users may sign in.
     OwnBeat,
     /// A shard's reports or statuses had a gap and are said again.
@@ -128,41 +134,49 @@ impl Link {
     /// What was heard since the last call, at least one thing. Moves everything along meanwhile. Cancel-safe.
     pub async fn next(&mut self) -> Vec<Heard> {
         while self.heard.is_empty() {
-            let expiry = self.core.next_expiry().map(Instant::from_std);
-            let expired = async move {
-                match expiry {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            select! {
-                said = self.incoming.next() => {
-                    self.said(said);
-                    // What has come together is told together.
-                    while let Some(said) = self.incoming.try_next() {
-                        self.said(Some(said));
-                    }
-                }
-                Some(done) = self.in_flight.next() => {
-                    if let Done::Taken(shard) = done {
-                        self.core.taken(shard, now(), &mut self.effects);
-                    }
-                }
-                _ = self.ticks.tick() => self.core.tick(now(), &mut self.effects),
-                () = expired => self.core.expire(now(), &mut self.effects),
-            }
-            self.perform();
+            self.step().await;
         }
         std::mem::take(&mut self.heard)
     }
 
-    /// Waits until everything is said, nobody is online here any more and no grace runs, then says farewell.
+    /// Waits for one thing to happen. Cancel-safe.
+    async fn step(&mut self) {
+        let expiry = self.core.next_expiry().map(Instant::from_std);
+        let expired = async move {
+            match expiry {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        select! {
+            said = self.incoming.next() => {
+                self.said(said);
+                // What has come together is told together, up to a point: the rest of us must run, too.
+                for _ in 0..TOGETHER {
+                    let Some(said) = self.incoming.try_next() else { break };
+                    self.said(Some(said));
+                }
+            }
+            Some(done) = self.in_flight.next() => {
+                if let Done::Taken(shard) = done {
+                    self.core.taken(shard, now(), &mut self.effects);
+                }
+            }
+            _ = self.ticks.tick() => self.core.tick(now(), &mut self.effects),
+            () = expired => self.core.expire(now(), &mut self.effects),
+        }
+        self.perform();
+    }
+
+    /// Waits until everything is said and nobody is online here any more, not by a grace either, of which none lasts
+    /// longer than `grace` from now; then says farewell.
     ///
     /// # Errors
     /// `Unavailable` if the broker did not take a farewell; the node is then found lost instead.
-    pub async fn farewell(mut self) -> Result<(), Unavailable> {
+    pub async fn farewell(mut self, grace: Duration) -> Result<(), Unavailable> {
+        self.core.limit_graces(now() + grace);
         while !self.core.is_empty() {
-            self.next().await;
+            self.step().await;
         }
         let message = encode(&v1::ToShard::from(&Message::Farewell(self.core.id())));
         for shard in self.core.shards().iter() {
@@ -228,7 +242,8 @@ impl Link {
             match effect {
                 NodeEffect::Report(shard, report) => {
                     let message = encode(&v1::ToShard::from(&Message::Report(report)));
-                    self.in_flight.push(publish_until_taken(Arc::clone(&self.broker), shard, message).boxed());
+                    self.in_flight
+                        .push(publish_until_taken(Arc::clone(&self.broker), shard, message).boxed());
                 }
                 NodeEffect::Digest(shard, digest) => {
                     let message = encode(&v1::ToShard::from(&Message::Digest(digest)));

@@ -22,7 +22,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("rollcall_presence");
         registry.register("shards_owned", "Shards that this replica owns", metrics.shards_owned.clone());
         registry.register("users_online", "Users online in the shards it owns", metrics.users_online.clone());
-        registry.register("users_watched", "Users watched in the shards it owns", metrics.users_watched.clone());
+        registry.register(
+            "users_watched",
+            "Users watched in the shards it owns",
+            metrics.users_watched.clone(),
+        );
         registry.register("statuses", "Statuses published to nodes", metrics.statuses.clone());
         registry.register(
             "repairs",

@@ -8,7 +8,11 @@ use roster::{Replica, Word};
 const LIMIT: usize = 1_000;
 
 /// What the owner of the shard answers, and to whom; `None` if this is not the owner, or the question is none.
-pub(crate) fn answer(core: &Replica, shard: ShardId, asked: v1::ShardQuestion) -> Option<(ProcessId, v1::Reply)> {
+pub(crate) fn answer(
+    core: &Replica,
+    shard: ShardId,
+    asked: v1::ShardQuestion,
+) -> Option<(ProcessId, v1::Reply)> {
     let question = asked.question?;
     let users = match asked.asked? {
         v1::shard_question::Asked::Online(online) => list_online(core, shard, &online)?,
@@ -20,7 +24,8 @@ pub(crate) fn answer(core: &Replica, shard: ShardId, asked: v1::ShardQuestion) -
 
 fn list_online(core: &Replica, shard: ShardId, online: &v1::OnlineUsers) -> Option<v1::Users> {
     let app: AppId = online.app.parse().ok()?;
-    let after: Option<UserId> = if online.cursor.is_empty() { None } else { Some(online.cursor.parse().ok()?) };
+    let after: Option<UserId> =
+        if online.cursor.is_empty() { None } else { Some(online.cursor.parse().ok()?) };
     let limit = usize::try_from(online.limit).map_or(LIMIT, |limit| limit.min(LIMIT));
     let (word, users) = core.online(shard, &app, after.as_ref(), limit)?;
     let user = |user: UserId| v1::UserNodes { user: user.to_string(), online: true, nodes: Vec::new() };

@@ -140,7 +140,9 @@ impl Presence {
     fn beat(&mut self, message: &Bytes) {
         use v1::beat::Said;
         let understood = match v1::Beat::decode(&message[..]).map(|beat| beat.said) {
-            Ok(Some(Said::Node(beat))) => beat.try_into().map(|beat| self.core.node_beat(&beat, now(), &mut self.effects)),
+            Ok(Some(Said::Node(beat))) => {
+                beat.try_into().map(|beat| self.core.node_beat(&beat, now(), &mut self.effects))
+            }
             Ok(Some(Said::Replica(beat))) => {
                 beat.try_into().map(|beat| self.core.replica_beat(&beat, now(), &mut self.effects))
             }
@@ -156,7 +158,9 @@ impl Presence {
         let message = match v1::ToShard::decode(&message[..]).map(|message| message.said) {
             Ok(Some(Said::Report(report))) => Report::try_from(report).map(Message::Report),
             Ok(Some(Said::Digest(digest))) => Ok(Message::Digest(digest.into())),
-            Ok(Some(Said::Farewell(farewell))) => Ok(Message::Farewell(ids::NodeId::from_random(farewell.node))),
+            Ok(Some(Said::Farewell(farewell))) => {
+                Ok(Message::Farewell(ids::NodeId::from_random(farewell.node)))
+            }
             Ok(Some(Said::Question(question))) => {
                 if let Some((asker, reply)) = question::answer(&self.core, shard, question) {
                     self.outbound.push(Topic::replies(asker), encode(&reply));

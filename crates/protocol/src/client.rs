@@ -11,9 +11,14 @@ pub enum ClientFrame {
     /// The answer to a ping that we do not send; harmless.
     Pong,
     /// Fields that are absent or not strings are `None`: a sign-in is refused for that with a code of its own.
-    SignIn { auth: Option<String>, user_data: Option<String> },
+    SignIn {
+        auth: Option<String>,
+        user_data: Option<String>,
+    },
     Subscribe(Subscribe),
-    Unsubscribe { channel: String },
+    Unsubscribe {
+        channel: String,
+    },
     ClientEvent(ClientEvent),
 }
 
@@ -43,7 +48,9 @@ pub enum InvalidFrame {
     Binary,
     #[error("the frame needs an `event` that is a string")]
     Event,
-    #[error("no such event: clients may send pusher:ping, pusher:pong, pusher:signin, pusher:subscribe, pusher:unsubscribe and client-… events")]
+    #[error(
+        "no such event: clients may send pusher:ping, pusher:pong, pusher:signin, pusher:subscribe, pusher:unsubscribe and client-… events"
+    )]
     UnknownEvent,
     #[error("the frame needs `data` that is an object")]
     Data,
@@ -201,19 +208,25 @@ mod tests {
     #[test]
     fn every_field_may_be_missing_null_or_of_another_type() {
         use InvalidFrame::{Channel, Data, Event, NotAnObject, UnknownEvent};
-        for frame in ["", "x", "[]", "null", "7", "\"pusher:ping\"", "{", "{}x", r#"["pusher:ping",null,null]"#] {
+        for frame in
+            ["", "x", "[]", "null", "7", "\"pusher:ping\"", "{", "{}x", r#"["pusher:ping",null,null]"#]
+        {
             assert_eq!(parse(frame), Err(NotAnObject), "{frame}");
         }
         assert_eq!(parse(r#"{"event":"pusher:ping","event":"pusher:ping"}"#), Err(NotAnObject));
         assert_eq!(parse(r#"{"event":"pusher:ping","data":"\ud800"}"#), Err(NotAnObject));
-        for event in ["{}", r#"{"event":null}"#, r#"{"event":7}"#, r#"{"event":{}}"#, r#"{"event":["pusher:ping"]}"#] {
+        for event in
+            ["{}", r#"{"event":null}"#, r#"{"event":7}"#, r#"{"event":{}}"#, r#"{"event":["pusher:ping"]}"#]
+        {
             assert_eq!(parse(event), Err(Event), "{event}");
         }
         for event in ["pusher:nonsense", "pusher_internal:member_added", "hello", ""] {
             assert_eq!(parse(&format!(r#"{{"event":"{event}"}}"#)), Err(UnknownEvent), "{event}");
         }
         for event in ["pusher:signin", "pusher:subscribe", "pusher:unsubscribe"] {
-            for data in ["", r#","data":null"#, r#","data":7"#, r#","data":[]"#, r#","data":"""#, r#","data":"[]""#] {
+            for data in
+                ["", r#","data":null"#, r#","data":7"#, r#","data":[]"#, r#","data":"""#, r#","data":"[]""#]
+            {
                 assert_eq!(parse(&format!(r#"{{"event":"{event}"{data}}}"#)), Err(Data), "{event} {data}");
             }
         }

@@ -27,11 +27,20 @@ impl Hello {
     /// browsers, which then retry for ever.
     pub fn parse(query: &str, assume_protocol_7: bool) -> Result<Hello, Close> {
         let parameter = |name: &str| {
-            query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value)
         };
         let version = match parameter("protocol") {
             None if assume_protocol_7 => Some(7),
-            None => return Err(Close::new(CloseCode::NoVersion, "no protocol version given: add protocol=7 to the URL")),
+            None => {
+                return Err(Close::new(
+                    CloseCode::NoVersion,
+                    "no protocol version given: add protocol=7 to the URL",
+                ));
+            }
             // `u32::from_str` alone would take `+7`.
             Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<u32>().ok(),
             Some(_) => None,
@@ -41,7 +50,9 @@ impl Hello {
                 let text = |name| Box::from(short(parameter(name).unwrap_or_default()));
                 Ok(Hello { client: Client { name: text("client"), version: text("version") } })
             }
-            Some(_) => Err(Close::new(CloseCode::UnsupportedVersion, "protocol versions 4 to 7 are supported")),
+            Some(_) => {
+                Err(Close::new(CloseCode::UnsupportedVersion, "protocol versions 4 to 7 are supported"))
+            }
             None => Err(Close::new(CloseCode::BadVersionFormat, "the protocol version must be an integer")),
         }
     }
@@ -56,7 +67,8 @@ impl Client {
     /// How this client must be told of a sign-in: Java 2.3.0 to 2.4.1 casts `data` to a string.
     #[must_use]
     pub fn signin_success_data(&self, app: &App) -> SigninSuccessData {
-        let strings_only = matches!((&*self.name, &*self.version), ("java-client", "2.3.0" | "2.4.0" | "2.4.1"));
+        let strings_only =
+            matches!((&*self.name, &*self.version), ("java-client", "2.3.0" | "2.4.0" | "2.4.1"));
         if strings_only { SigninSuccessData::String } else { app.signin_success_data }
     }
 }
@@ -106,7 +118,9 @@ mod tests {
         for unsupported in ["0", "1", "3", "8", "99", "4294967295"] {
             check(&format!("protocol={unsupported}"), Err(CloseCode::UnsupportedVersion));
         }
-        for malformed in ["", "-1", "7.0", "seven", "0x7", "+7", "%37", "4294967296", "99999999999999999999999"] {
+        for malformed in
+            ["", "-1", "7.0", "seven", "0x7", "+7", "%37", "4294967296", "99999999999999999999999"]
+        {
             check(&format!("protocol={malformed}"), Err(CloseCode::BadVersionFormat));
         }
         for absent in ["", "client=js", "protocol", "Protocol=7", "xprotocol=7"] {
@@ -129,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_long_client_name_is_cut() {
-        let hello = Hello::parse(&format!("protocol=7&client={}&version=1", "é".repeat(99)), false).expect("valid");
+        let hello =
+            Hello::parse(&format!("protocol=7&client={}&version=1", "é".repeat(99)), false).expect("valid");
         assert_eq!(hello.client.to_string(), format!("{} 1", "é".repeat(20)));
     }
 

@@ -86,7 +86,9 @@ mod tests {
         let text = signature.to_string();
         assert_eq!(text.parse(), Ok(signature));
         assert_eq!(text.to_uppercase().parse(), Ok(signature));
-        for invalid in ["", "00", &text[1..], &format!("{text}00"), &text.replace(&text[..1], "g"), &"é".repeat(32)] {
+        for invalid in
+            ["", "00", &text[1..], &format!("{text}00"), &text.replace(&text[..1], "g"), &"é".repeat(32)]
+        {
             assert_eq!(invalid.parse::<Signature>(), Err(InvalidSignature), "{invalid:?}");
         }
     }

@@ -126,7 +126,8 @@ pub fn watchlist_events(offline: &[UserId], online: &[UserId]) -> String {
     }
     let lists = [("offline", offline), ("online", online)];
     let entries = lists.into_iter().filter(|(_, users)| !users.is_empty());
-    let events = entries.map(|(name, users)| Entry { name, user_ids: users.iter().map(UserId::as_str).collect() });
+    let events =
+        entries.map(|(name, users)| Entry { name, user_ids: users.iter().map(UserId::as_str).collect() });
     let data = json(&Data { events: events.collect() });
     json(&Frame { event: "pusher_internal:watchlist_events", channel: None, data })
 }
@@ -143,7 +144,10 @@ mod tests {
             r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1234.5678\",\"activity_timeout\":120}"}"#
         );
         assert_eq!(pong(), r#"{"event":"pusher:pong","data":"{}"}"#);
-        assert_eq!(error(Some(4009), "no"), r#"{"event":"pusher:error","data":{"code":4009,"message":"no"}}"#);
+        assert_eq!(
+            error(Some(4009), "no"),
+            r#"{"event":"pusher:error","data":{"code":4009,"message":"no"}}"#
+        );
         assert_eq!(error(None, "no"), r#"{"event":"pusher:error","data":{"code":null,"message":"no"}}"#);
         assert_eq!(
             subscription_succeeded("my-channel"),

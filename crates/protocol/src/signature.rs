@@ -124,7 +124,11 @@ mod tests {
     #[test]
     fn published_sign_in_signatures_are_made() {
         let check = |socket_id: &str, user_data: &str, expected: &str| {
-            assert_eq!(sign_in(&app().secret, socket(socket_id), user_data).to_string(), expected, "{user_data}");
+            assert_eq!(
+                sign_in(&app().secret, socket(socket_id), user_data).to_string(),
+                expected,
+                "{user_data}"
+            );
             let auth = format!("{}:{expected}", app().key);
             let verified = verify_sign_in(&app(), socket(socket_id), Some(&auth), Some(user_data.to_owned()));
             assert_eq!(verified.map(|data| data.text), Ok(user_data.to_owned()));
@@ -214,7 +218,8 @@ mod tests {
     #[test]
     fn empty_channel_data_may_be_left_out_of_the_signature() {
         let channel = "private-x".parse().expect("channel");
-        let auth = |data| format!("{}:{}", app().key, subscribe(&app().secret, socket(SOCKET), &channel, data));
+        let auth =
+            |data| format!("{}:{}", app().key, subscribe(&app().secret, socket(SOCKET), &channel, data));
         let verify = |auth: &str, data| verify_subscription(&app(), socket(SOCKET), &channel, auth, data);
         assert_eq!(verify(&auth(None), Some("")), Ok(()));
         assert_eq!(verify(&auth(Some("")), Some("")), Ok(()));

@@ -62,7 +62,8 @@ impl UserData {
             return Err(InvalidUserData::NotAnObject); // serde would take an array for a struct
         }
         let fields: Fields<'_> = serde_json::from_str(&text).map_err(|_| InvalidUserData::NotAnObject)?;
-        let id = json::Text::of(fields.id).given().and_then(|id| id.parse().ok()).ok_or(InvalidUserData::Id)?;
+        let id =
+            json::Text::of(fields.id).given().and_then(|id| id.parse().ok()).ok_or(InvalidUserData::Id)?;
         let watchlist = fields.watchlist.map_or_else(Vec::new, watchlist);
         Ok(UserData { id, watchlist, text })
     }
@@ -99,15 +100,30 @@ mod tests {
 
     #[test]
     fn the_text_is_kept_as_it_came() {
-        for text in [r#"{"id":"user-123","name":"Ada"}"#, r#"{"id": "u", "x": "\u00c4 \/"}"#, " {\"id\":\"u\"}\n"] {
+        for text in
+            [r#"{"id":"user-123","name":"Ada"}"#, r#"{"id": "u", "x": "\u00c4 \/"}"#, " {\"id\":\"u\"}\n"]
+        {
             assert_eq!(parse(text).map(|data| data.text), Ok(text.to_owned()));
         }
-        assert_eq!(parse(r#"{"\u0069d":"jos\u00e9"}"#).map(|data| data.id.to_string()), Ok("josé".to_owned()));
+        assert_eq!(
+            parse(r#"{"\u0069d":"jos\u00e9"}"#).map(|data| data.id.to_string()),
+            Ok("josé".to_owned())
+        );
     }
 
     #[test]
     fn an_id_is_a_non_empty_string() {
-        for id in ["null", "1", "1.5", "true", "[]", "{}", r#""""#, r#""a\nb""#, &format!("\"{}\"", "x".repeat(201))] {
+        for id in [
+            "null",
+            "1",
+            "1.5",
+            "true",
+            "[]",
+            "{}",
+            r#""""#,
+            r#""a\nb""#,
+            &format!("\"{}\"", "x".repeat(201)),
+        ] {
             assert_eq!(parse(&format!(r#"{{"id":{id}}}"#)), Err(InvalidUserData::Id), "{id}");
         }
         assert_eq!(parse("{}"), Err(InvalidUserData::Id));
@@ -116,9 +132,20 @@ mod tests {
     #[test]
     fn what_is_not_an_object_is_refused() {
         for text in [
-            "", "null", "1", "\"x\"", "[]", r#"["u",null,[]]"#, "{", r#"{"id":"u"}{}"#, r#"{"id":"u",}"#,
-            r#"{"id":"a","id":"b"}"#, r#"{"id":"a","\u0069d":"b"}"#, r#"{"id":"a","watchlist":[],"watchlist":["b"]}"#,
-            r#"{"id":"\ud800"}"#, r#"{"id":"a","user_info":"\udc00"}"#,
+            "",
+            "null",
+            "1",
+            "\"x\"",
+            "[]",
+            r#"["u",null,[]]"#,
+            "{",
+            r#"{"id":"u"}{}"#,
+            r#"{"id":"u",}"#,
+            r#"{"id":"a","id":"b"}"#,
+            r#"{"id":"a","\u0069d":"b"}"#,
+            r#"{"id":"a","watchlist":[],"watchlist":["b"]}"#,
+            r#"{"id":"\ud800"}"#,
+            r#"{"id":"a","user_info":"\udc00"}"#,
         ] {
             assert_eq!(parse(text), Err(InvalidUserData::NotAnObject), "{text}");
         }
@@ -138,8 +165,14 @@ mod tests {
     #[test]
     fn a_watchlist_has_strings_and_integers_once_each() {
         assert_eq!(watched(r#"{"id":"u","watchlist":["b","a","b"]}"#), ["b", "a"]);
-        assert_eq!(watched(r#"{"id":"u","watchlist":[7,"7",-1,90071992547409931]}"#), ["7", "-1", "90071992547409931"]);
-        assert_eq!(watched(r#"{"id":"u","watchlist":["",null,1.5,true,{},["x"],"a\u0000",1e3,"ok"]}"#), ["ok"]);
+        assert_eq!(
+            watched(r#"{"id":"u","watchlist":[7,"7",-1,90071992547409931]}"#),
+            ["7", "-1", "90071992547409931"]
+        );
+        assert_eq!(
+            watched(r#"{"id":"u","watchlist":["",null,1.5,true,{},["x"],"a\u0000",1e3,"ok"]}"#),
+            ["ok"]
+        );
         for other in ["null", "{}", "\"a\"", "7"] {
             assert!(watched(&format!(r#"{{"id":"u","watchlist":{other}}}"#)).is_empty(), "{other}");
         }

@@ -21,7 +21,8 @@ pub(crate) struct Banner<'a> {
 
 pub(crate) enum Apps<'a> {
     /// The built-in app runs, which has a token, and nothing to hide.
-    Development { token: &'a str, program: &'a str },
+    /// `token`: the one drawn at start; `None` if the settings have their own, which are not shown.
+    Development { token: Option<&'a str>, program: &'a str },
     /// Apps of the settings, by id.
     Configured { ids: Vec<String> },
 }
@@ -54,8 +55,12 @@ impl Banner<'_> {
                         "id {DEVELOPMENT_ID}, key {DEVELOPMENT_KEY}, secret {DEVELOPMENT_SECRET}   (for development: on loopback only)"
                     ),
                 );
-                line("token", format!("{token}   (for gRPC; a new one at each start)"));
-                text += &tries(*gateway, *grpc, path_prefix, token, program);
+                let shown = match token {
+                    Some(token) => format!("{token}   (for gRPC; a new one at each start)"),
+                    None => "yours, of control.tokens: give it as ROLLCALL_TOKEN".to_owned(),
+                };
+                line("token", shown);
+                text += &tries(*gateway, *grpc, path_prefix, *token, program);
             }
         }
         text
@@ -63,10 +68,17 @@ impl Banner<'_> {
 }
 
 /// A line to paste for each verb.
-fn tries(gateway: SocketAddr, grpc: SocketAddr, path_prefix: &str, token: &str, program: &str) -> String {
+fn tries(
+    gateway: SocketAddr,
+    grpc: SocketAddr,
+    path_prefix: &str,
+    token: Option<&str>,
+    program: &str,
+) -> String {
     let default_server = grpc == SocketAddr::from(([127, 0, 0, 1], 50051));
     let server = if default_server { String::new() } else { format!(" --server http://{grpc}") };
-    let ctl = format!("{program} ctl{server} --token {token}");
+    let token = token.map(|token| format!(" --token {token}")).unwrap_or_default();
+    let ctl = format!("{program} ctl{server}{token}");
     format!(
         "
 Try it: open http://{gateway}{path_prefix}/?user=ada&watch=grace, and then
@@ -123,7 +135,7 @@ mod tests {
 
     #[test]
     fn in_development_there_is_a_line_for_each_verb() {
-        let apps = || Apps::Development { token: "t0ken", program: "target/release/rollcall" };
+        let apps = || Apps::Development { token: Some("t0ken"), program: "target/release/rollcall" };
         let text = banner(apps(), "127.0.0.1:50051");
         for line in [
             "http://127.0.0.1:6001/x/ ",
@@ -142,6 +154,12 @@ mod tests {
             elsewhere.contains("rollcall ctl --server http://127.0.0.1:7 --token t0ken terminate ada"),
             "{elsewhere}"
         );
+    }
+
+    #[test]
+    fn a_token_of_the_settings_is_not_shown() {
+        let text = banner(Apps::Development { token: None, program: "rollcall" }, "127.0.0.1:50051");
+        assert!(text.contains("ROLLCALL_TOKEN\n") && text.contains("rollcall ctl terminate ada\n"), "{text}");
     }
 
     #[test]

@@ -100,9 +100,10 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
         grpc: grpc_address,
         admin: admin_address,
         path_prefix: &path_prefix,
-        apps: match &token {
-            Some(token) => Apps::Development { token, program: &program },
-            None => Apps::Configured { ids: apps.iter().map(|app| app.id.to_string()).collect() },
+        apps: if settings.development {
+            Apps::Development { token: token.as_deref(), program: &program }
+        } else {
+            Apps::Configured { ids: apps.iter().map(|app| app.id.to_string()).collect() }
         },
     };
     let banner = banner.text();
@@ -112,9 +113,10 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let [stop_control, stop_presence, stop_admin] = [(); 3].map(|()| CancellationToken::new());
     let mut presence = tasks.spawn(presence.run(stop_presence.clone()));
     let mut control = tasks.spawn(control.run(grpc, stop_control.clone()));
-    let admin = tasks.spawn(serve_admin(admin, health, Arc::new(registry), stop_admin.clone()));
-    // Whoever started us may have closed our output; that is no reason not to serve.
+    // Before anybody can hear that we are ready. Whoever started us may have closed our output, which is no reason not to
+    // serve.
     let _ = writeln!(io::stdout(), "{banner}");
+    let admin = tasks.spawn(serve_admin(admin, health, Arc::new(registry), stop_admin.clone()));
 
     let mut gateway = pin!(gateway.run(shutdown.clone()));
     let failed = tokio::select! {
@@ -153,13 +155,10 @@ async fn stop_on(mut interrupt: Signal, mut terminate: Signal, shutdown: Cancell
     }
 }
 
-/// The token that the development process prints. One from the settings is used as it is.
+/// A token for the development process to print, unless the settings have one.
 fn development_token(settings: &mut Settings) -> anyhow::Result<Option<String>> {
-    if !settings.development {
+    if !settings.development || !settings.control.tokens.is_empty() {
         return Ok(None);
-    }
-    if !settings.control.tokens.is_empty() {
-        return Ok(Some("<yours>".to_owned()));
     }
     let token = format!("{:032x}", rand::random::<u128>());
     settings.control.tokens.push(Token::new(&token, None)?);
@@ -244,7 +243,7 @@ mod tests {
         assert_ne!(again.expect("a token").as_ref(), Some(&token));
         let given = [("ROLLCALL_CONTROL__TOKENS", "[\"mine\"]")];
         let mut settings = Settings::read(None, given).expect("settings");
-        development_token(&mut settings).expect("a token");
+        assert!(matches!(development_token(&mut settings), Ok(None)));
         assert_eq!(settings.control.tokens.len(), 1, "no second one");
     }
 }

@@ -9,7 +9,7 @@ mod node;
 mod replica;
 mod shard;
 
-pub use message::{Message, NodeBeat, Report, ReportDigest, ReplicaBeat, Status, StatusDigest};
+pub use message::{Message, NodeBeat, ReplicaBeat, Report, ReportDigest, Status, StatusDigest};
 pub use node::{Node, NodeEffect};
 pub use replica::{Replica, ReplicaEffect, Timing};
 pub use shard::{UserView, Word};

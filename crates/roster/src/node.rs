@@ -188,6 +188,19 @@ impl Node {
         }
     }
 
+    /// The node is leaving: no grace that runs ends later than `latest`.
+    pub fn limit_graces(&mut self, latest: Instant) {
+        let later: Vec<_> =
+            self.graces.iter().rev().take_while(|(until, _)| *until > latest).cloned().collect();
+        for (until, key) in later {
+            let log = &mut self.logs[usize::from(self.shards.of(&key).0)];
+            if let Some(user) = log.users.get_mut(&key).filter(|user| **user == User::Lingering(until)) {
+                *user = User::Lingering(latest);
+                self.graces.insert((latest, key));
+            }
+        }
+    }
+
     /// Whether the user counts as online here, be it by a grace.
     #[must_use]
     pub fn holds(&self, key: &UserKey) -> bool {

@@ -220,7 +220,10 @@ impl Replica {
     /// path.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
-        self.owned.values().map(Shard::sizes).fold((0, 0, 0), |all, one| (all.0 + one.0, all.1 + one.1, all.2 + one.2))
+        self.owned
+            .values()
+            .map(Shard::sizes)
+            .fold((0, 0, 0), |all, one| (all.0 + one.0, all.1 + one.1, all.2 + one.2))
     }
 
     /// How many shards it owns, and for how many of them it may say offline.

@@ -210,7 +210,8 @@ impl Shard {
 
     /// Nodes that are asked for a full report: those that are live or may come back, and have not given their word.
     pub(crate) fn needs(&self, live: impl Iterator<Item = NodeId>) -> BTreeSet<NodeId> {
-        let lost = self.gone.iter().filter(|(_, gone)| matches!(gone, Gone::Lost { .. })).map(|(node, _)| *node);
+        let lost =
+            self.gone.iter().filter(|(_, gone)| matches!(gone, Gone::Lost { .. })).map(|(node, _)| *node);
         let silent = live.filter(|node| {
             !self.gone.contains_key(node) && !self.views.get(node).is_some_and(|view| view.word)
         });

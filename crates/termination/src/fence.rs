@@ -49,10 +49,10 @@ impl Fence {
     /// known any more. An honest client comes back on a new connection, and is let in.
     #[must_use]
     pub fn admits(&self, opened: Mark, user: &UserKey, socket: SocketId) -> bool {
-        let concerns = |at: &u64| {
-            *at >= opened.0 && self.kept[(at - self.forgotten) as usize].selector.matches(socket)
-        };
-        opened.0 >= self.forgotten && !self.by_user.get(user).is_some_and(|ats| ats.iter().rev().any(concerns))
+        let concerns =
+            |at: &u64| *at >= opened.0 && self.kept[(at - self.forgotten) as usize].selector.matches(socket);
+        opened.0 >= self.forgotten
+            && !self.by_user.get(user).is_some_and(|ats| ats.iter().rev().any(concerns))
     }
 
     fn forget_oldest(&mut self) {

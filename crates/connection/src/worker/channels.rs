@@ -54,10 +54,9 @@ impl Worker {
         if let Some(user) = asked.channel.strip_prefix(USER_CHANNEL_PREFIX) {
             return self.subscribe_to_user(id, user, effects);
         }
-        let channel: ChannelName = asked
-            .channel
-            .parse()
-            .map_err(|error: ids::InvalidChannelName| Refusal::new(SubscriptionErrorKind::InvalidChannel, error.to_string()))?;
+        let channel: ChannelName = asked.channel.parse().map_err(|error: ids::InvalidChannelName| {
+            Refusal::new(SubscriptionErrorKind::InvalidChannel, error.to_string())
+        })?;
         let connection = &self.connections[id];
         match channel.kind() {
             ChannelKind::Public => {}
@@ -95,7 +94,8 @@ impl Worker {
                 Ok(())
             }
             _ => {
-                let message = "only a connection that is signed in as the user may subscribe to the user's channel";
+                let message =
+                    "only a connection that is signed in as the user may subscribe to the user's channel";
                 Err(Refusal::new(SubscriptionErrorKind::Forbidden, message))
             }
         }
@@ -156,7 +156,10 @@ impl Worker {
     ) {
         let connection = &mut self.connections[id];
         let rejected = Some(ErrorCode::ClientEventRejected);
-        let refusal = match (connection.channels.iter().find(|joined| joined.as_str() == sent.channel), sent.event.parse()) {
+        let refusal = match (
+            connection.channels.iter().find(|joined| joined.as_str() == sent.channel),
+            sent.event.parse(),
+        ) {
             _ if !connection.app.client_events => (rejected, "client events are turned off for this app"),
             (None, _) => (None, "client events need a subscription to their channel"),
             (Some(channel), _) if channel.kind() != ChannelKind::Private => {

@@ -27,10 +27,11 @@ impl Worker {
         effects: &mut Vec<Effect>,
     ) {
         let connection = &self.connections[id];
-        let data = match signature::verify_sign_in(&connection.app, connection.socket, auth.as_deref(), user_data) {
-            Ok(data) => data,
-            Err(refusal) => return self.refuse_sign_in(id, &refusal.to_string(), effects),
-        };
+        let data =
+            match signature::verify_sign_in(&connection.app, connection.socket, auth.as_deref(), user_data) {
+                Ok(data) => data,
+                Err(refusal) => return self.refuse_sign_in(id, &refusal.to_string(), effects),
+            };
         if connection.user().is_some_and(|user| *user != data.id) {
             return self.refuse_sign_in(id, "the connection is signed in as another user", effects);
         }
@@ -61,7 +62,9 @@ impl Worker {
         let app = std::sync::Arc::clone(&connection.app);
         let (watchlist, cut_from) = match data.watchlist {
             _ if !app.watchlist_events => (Vec::new(), None),
-            list if list.len() > app.watchlist_limit => (list[..app.watchlist_limit].to_vec(), Some(list.len())),
+            list if list.len() > app.watchlist_limit => {
+                (list[..app.watchlist_limit].to_vec(), Some(list.len()))
+            }
             list => (list, None),
         };
         if matches!(connection.state, State::Anonymous) {

@@ -125,7 +125,8 @@ impl Worker {
             let Some(subject) = self.subjects.all.get_mut(&key) else { continue };
             let Some(online) = subject.level else { continue };
             for edge in &mut subject.watchers {
-                let told = self.connections[edge.watcher].watching().is_some_and(|it| it.snapshot == Snapshot::Told);
+                let told =
+                    self.connections[edge.watcher].watching().is_some_and(|it| it.snapshot == Snapshot::Told);
                 if told && edge.told.is_none() {
                     edge.told = Some(online);
                     changed.entry(edge.watcher).or_default().add(key.user.clone(), online);

@@ -87,6 +87,12 @@ impl Notes {
             }
             mistakes.push(Mistake { key: unknown.key, origin: Some(unknown.origin), text });
         }
+        // As one reads the file, then the environment.
+        mistakes.sort_by_key(|mistake| match &mistake.origin {
+            None => (0, 0),
+            Some(Origin::File { line, .. }) => (1, *line),
+            Some(Origin::Variable(_)) => (2, 0),
+        });
         (if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }, known)
     }
 }
