@@ -11,7 +11,7 @@ import { CANARY } from './api.mjs';
 import { Client, eventually, sorted, within } from './client.mjs';
 import { APPS, startServer } from './server.mjs';
 
-const PYTHON = process.env.ROLLCALL_PYTHON ?? 'python3';
+const PYTHON = process.env.SDK_PYTHON ?? 'python3';
 
 describe('SDKs', () => {
   let server;

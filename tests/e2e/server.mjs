@@ -12,7 +12,7 @@ import { CANARY } from './api.mjs';
 
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 export const TARGET = process.env.CARGO_TARGET_DIR ?? join(REPOSITORY, 'target');
-export const BINARY = process.env.ROLLCALL_BINARY ?? join(TARGET, 'debug/rollcall');
+export const BINARY = process.env.SERVER_BINARY ?? join(TARGET, 'debug/rollcall');
 
 /** A dev build on a busy machine starts in well under this. */
 const START_MS = 30_000;

@@ -173,7 +173,11 @@ async fn topics_of_different_things_differ(broker: Arc<dyn Broker>) {
         subscription.attach(vec![attached.clone()]).await.expect("attached");
         for published in &topics {
             let expected = usize::from(published == attached);
-            assert_eq!(broker.publish(published.clone(), bytes("x")).await, Ok(expected), "{attached} {published}");
+            assert_eq!(
+                broker.publish(published.clone(), bytes("x")).await,
+                Ok(expected),
+                "{attached} {published}"
+            );
         }
         assert_eq!(next(&mut incoming).await.0, *attached);
         subscription.detach(vec![attached.clone()]).await.expect("detached");
@@ -187,7 +191,11 @@ async fn a_lease_has_one_holder_and_a_higher_epoch_each_time(broker: Arc<dyn Bro
     assert_eq!(broker.take_lease(shard, b, Epoch::NONE, ttl).await, Err(LeaseError::Held));
     assert!(broker.take_lease(ShardId(4), b, Epoch::NONE, ttl).await.is_ok(), "another shard's is free");
     assert_eq!(broker.renew_lease(shard, first, ttl).await, Ok(()));
-    assert_eq!(broker.release_lease(shard, Epoch::above(first, b)).await, Ok(()), "not its holder: no effect");
+    assert_eq!(
+        broker.release_lease(shard, Epoch::above(first, b)).await,
+        Ok(()),
+        "not its holder: no effect"
+    );
     assert_eq!(broker.renew_lease(shard, first, ttl).await, Ok(()));
     broker.release_lease(shard, first).await.expect("released");
     assert_eq!(broker.renew_lease(shard, first, ttl).await, Err(LeaseError::Held), "it was given up");

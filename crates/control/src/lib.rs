@@ -14,7 +14,7 @@ mod verbs;
 pub use answer::Connection;
 pub use token::{InvalidToken, Token};
 pub use verbs::{
-    Audience, Event, InvalidReason, Missing, Reached, Reason, TerminateOptions, UserView, VerbError, Verbs,
+    Event, InvalidReason, Missing, Reached, Reason, TerminateOptions, UserView, VerbError, Verbs,
 };
 
 use crate::{metrics::Metrics, replies::Replies, token::Tokens, verbs::Inner};

@@ -1,6 +1,7 @@
 //! What control counts. No label names a user, channel or socket.
 
-use crate::verbs::{Audience, VerbError};
+use crate::verbs::VerbError;
+use protocol::http::Audience;
 use std::time::Duration;
 use telemetry::{
     Registry,

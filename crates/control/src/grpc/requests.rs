@@ -80,8 +80,8 @@ impl TryFrom<v1::SendToUserRequest> for ForApp<SendToUser> {
         let app = required("app_id", &request.app_id)?;
         let user = required("user_id", &request.user_id)?;
         let name: EventName = required("event", &request.event)?;
-        if request.data.len() > Event::MAX_DATA_BYTES {
-            return Err(invalid("data", format!("must be at most {} bytes", Event::MAX_DATA_BYTES)));
+        if request.data.len() > protocol::http::MAX_DATA_BYTES {
+            return Err(invalid("data", format!("must be at most {} bytes", protocol::http::MAX_DATA_BYTES)));
         }
         let except = optional("except_socket_id", &request.except_socket_id)?;
         Ok(ForApp { app, asked: SendToUser { user, event: Event { name, data: request.data, except } } })

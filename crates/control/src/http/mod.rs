@@ -3,7 +3,7 @@
 
 mod body;
 
-use crate::verbs::{self, Event, TerminateOptions, VerbError, Verbs};
+use crate::verbs::{Event, TerminateOptions, VerbError, Verbs};
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 use protocol::{
     App, Apps,
-    http::{Answer, Audience, Batch, CONTENT_TYPE, Call, Error, Head, Publication, Route},
+    http::{Answer, Batch, CONTENT_TYPE, Call, Error, Head, Publication, Route},
 };
 use std::{sync::Arc, time::SystemTime};
 use termination::Selector;
@@ -107,18 +107,9 @@ impl Api {
         let Publication { audiences, name, data, except, wants_info: _ } = publication;
         let publishes = audiences.iter().map(|audience| {
             let event = Event { name: name.clone(), data: data.clone(), except: *except };
-            self.verbs.publish(app, audience.clone().into(), event)
+            self.verbs.publish(app, audience.clone(), event)
         });
         try_join_all(publishes).await.map(|_| ())
-    }
-}
-
-impl From<Audience> for verbs::Audience {
-    fn from(audience: Audience) -> verbs::Audience {
-        match audience {
-            Audience::Channel(channel) => verbs::Audience::Channel(channel),
-            Audience::User(user) => verbs::Audience::User(user),
-        }
     }
 }
 

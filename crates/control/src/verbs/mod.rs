@@ -7,7 +7,7 @@ mod reach;
 mod terminate;
 mod users;
 
-pub use publish::{Audience, Event};
+pub use publish::Event;
 pub use reach::Reached;
 pub use terminate::{InvalidReason, Reason, TerminateOptions};
 pub use users::UserView;

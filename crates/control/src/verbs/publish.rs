@@ -4,30 +4,17 @@ use super::{VerbError, Verbs, key};
 use crate::metrics::{Outcome, Verb};
 use broker::Topic;
 use contracts::{cluster::v1, encode};
-use ids::{ChannelName, EventName, SocketId, UserId};
-use protocol::App;
+use ids::{EventName, SocketId};
+use protocol::{App, http::Audience};
 use std::sync::Arc;
-
-/// Whom an event is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Audience {
-    /// Every connection signed in as the user, subscribed to anything or not.
-    User(UserId),
-    /// Every connection subscribed to the channel.
-    Channel(ChannelName),
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub name: EventName,
-    /// Given to clients as it is. At most [`Event::MAX_DATA_BYTES`], which the APIs check.
+    /// Given to clients as it is. At most [`protocol::http::MAX_DATA_BYTES`], which the APIs check.
     pub data: String,
     /// Leave out this connection.
     pub except: Option<SocketId>,
-}
-
-impl Event {
-    pub const MAX_DATA_BYTES: usize = 10_240;
 }
 
 impl Verbs {

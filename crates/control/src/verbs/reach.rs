@@ -1,14 +1,14 @@
 //! Reach: an event for a user, with the nodes and connections that it was handed to; and the same count without an
 //! event, for a termination that is only tried.
 
-use super::{Audience, Event, NodeCounts, VerbError, Verbs, ask::Answers, key};
+use super::{Event, NodeCounts, VerbError, Verbs, ask::Answers, key};
 use crate::{
     answer::Answer,
     metrics::{Outcome, Verb},
 };
 use contracts::cluster::v1;
 use ids::{NodeId, UserId};
-use protocol::App;
+use protocol::{App, http::Audience};
 use std::sync::Arc;
 use termination::Selector;
 

@@ -5,10 +5,11 @@ use crate::support::{
 };
 use broker::{Broker, Position, Topic};
 use contracts::cluster::v1::{self, reply::Said as Reply, to_user::Said as ToUser};
-use control::{Audience, Missing, Reached, TerminateOptions, VerbError};
+use control::{Missing, Reached, TerminateOptions, VerbError};
 use ids::ShardId;
 use prost::Message as _;
 use protocol::TerminationClose;
+use protocol::http::Audience;
 use std::time::Duration;
 use termination::{Outcome, Selector, Termination};
 use tokio::{join, time::Instant};

@@ -134,8 +134,8 @@ impl Demo {
     async fn send(&self, Send { user_id, event, data }: Send) -> Result<Answer, Refusal> {
         let user: UserId = parsed("user_id", &user_id)?;
         let name = parsed("event", &event)?;
-        if data.len() > Event::MAX_DATA_BYTES {
-            let error = format!("data must be at most {} bytes", Event::MAX_DATA_BYTES);
+        if data.len() > protocol::http::MAX_DATA_BYTES {
+            let error = format!("data must be at most {} bytes", protocol::http::MAX_DATA_BYTES);
             return Err(Refusal::new(StatusCode::BAD_REQUEST, error));
         }
         let reached = self.verbs.send_to_user(&self.app, &user, Event { name, data, except: None }).await;

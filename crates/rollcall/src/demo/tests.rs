@@ -183,8 +183,10 @@ async fn a_verb_with_wrong_fields_is_refused() {
     check("/demo/send", r#"{"user_id":7,"event":"hello","data":""}"#, 400, "string").await;
     check("/demo/send", r#"{"user_id":"","event":"hello","data":""}"#, 400, "user_id: ").await;
     check("/demo/send", r#"{"user_id":"ada","event":"pusher:x","data":""}"#, 400, "event: ").await;
-    let long =
-        format!(r#"{{"user_id":"ada","event":"hello","data":"{}"}}"#, "x".repeat(Event::MAX_DATA_BYTES + 1));
+    let long = format!(
+        r#"{{"user_id":"ada","event":"hello","data":"{}"}}"#,
+        "x".repeat(protocol::http::MAX_DATA_BYTES + 1)
+    );
     check("/demo/send", &long, 400, "at most 10240 bytes").await;
     check("/demo/send", &" ".repeat(MAX_BODY_BYTES + 1), 413, "at most 16384 bytes").await;
     check("/demo/terminate", r#"{"user_id":"ada","close":"never"}"#, 400, "reconnect").await;
