@@ -44,6 +44,7 @@ pub struct Gateway {
     node: Node,
     http: Arc<Http>,
     ready: Part,
+    known: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -93,9 +94,10 @@ impl Gateway {
         let workers = (0..settings.workers.get()).map(|index| Handle::spawn(index, common.clone()));
         let workers = workers.collect::<io::Result<Vec<_>>>()?;
         let messages = workers.iter().map(|worker| worker.messages.clone()).collect();
-        let parts = Parts { workers: messages, from_workers, ready: ready.clone(), metrics };
+        let known = CancellationToken::new();
+        let parts = Parts { workers: messages, from_workers, ready: ready.clone(), known: known.clone(), metrics };
         let node = Node::start(&settings, shards, broker, parts).await.map_err(io::Error::other)?;
-        Ok(Gateway { settings, listener, address, workers, node, http, ready, stop })
+        Ok(Gateway { settings, listener, address, workers, node, http, ready, known, stop })
     }
 
     #[must_use]
@@ -106,12 +108,17 @@ impl Gateway {
     /// Serves until `shutdown`; then closes the connections over the drain time, and returns when they are closed and
     /// the node has taken leave.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Gateway { settings, listener, workers, node, http, ready, stop, .. } = self;
+        let Gateway { settings, listener, workers, node, http, ready, known, stop, .. } = self;
         let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         tasks.spawn(node.run(draining.clone(), drained.clone()));
         tasks.close();
-        shutdown.run_until_cancelled(accept::accept(&listener, &workers)).await;
+        // Nobody may sign in before the node is known; until then the kernel queues whoever comes.
+        let serve = async {
+            known.cancelled().await;
+            accept::accept(&listener, &workers).await;
+        };
+        shutdown.run_until_cancelled(serve).await;
 
         ready.not_ready();
         drop(listener); // new clients go elsewhere before the others are let go

@@ -59,6 +59,7 @@ pub(crate) struct Node {
     handover_grace: Duration,
     draining: bool,
     ready: Part,
+    known: CancellationToken,
     metrics: Metrics,
 }
 
@@ -73,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) workers: Vec<mpsc::Sender<ToWorker>>,
     pub(crate) from_workers: mpsc::Receiver<FromWorker>,
     pub(crate) ready: Part,
+    /// Cancelled when the node's own beat has come back: no owner can overlook the node any more.
+    pub(crate) known: CancellationToken,
     pub(crate) metrics: Metrics,
 }
 
@@ -106,6 +109,7 @@ impl Node {
             handover_grace: settings.handover_grace,
             draining: false,
             ready: parts.ready,
+            known: parts.known,
             metrics: parts.metrics,
         })
     }
@@ -169,7 +173,10 @@ impl Node {
                 Heard::Confirm { termination, asker } => {
                     self.confirm_again(TerminationId(termination), asker)
                 }
-                Heard::OwnBeat => self.ready.ready(),
+                Heard::OwnBeat => {
+                    self.known.cancel();
+                    self.ready.ready();
+                }
                 Heard::Repair(shard) => self.repair(shard),
                 Heard::Interrupted => {
                     self.metrics.interruptions.inc();
