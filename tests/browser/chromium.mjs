@@ -16,7 +16,7 @@ const ARGUMENTS = [
 export const launch = () =>
   chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
 
-/** A page that keeps what it complained of: errors of scripts and of the console, a broken content policy among them. */
+/** A page that keeps what it complained of: errors of scripts, and of the console, such as a broken content policy. */
 export async function openPage(context) {
   const page = await context.newPage();
   const complaints = [];

@@ -7,6 +7,9 @@ import { signInToken, userData } from './api.mjs';
 /** How long a test waits for what must happen, on a machine that builds at the same time. */
 export const PATIENCE_MS = 15_000;
 
+/** What pusher-js says of itself. */
+const QUERY = 'protocol=7&client=js&version=8.6.0&flash=false';
+
 /** Fails with `what` if `promise` takes longer than anything here may take. */
 export async function within(promise, what, limit = PATIENCE_MS) {
   let timer;
@@ -53,7 +56,7 @@ export class Client {
   }
 
   /** Upgrades and reads nothing yet. `path` and `query` replace the usual ones. */
-  static async open(server, app, { path, query = 'protocol=7&client=js&version=8.6.0', protocols = [], ...options } = {}) {
+  static async open(server, app, { path, query = QUERY, protocols = [], ...options } = {}) {
     const url = `ws://${server.host}${path ?? `/app/${app.key}`}${query === null ? '' : `?${query}`}`;
     const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...options });
     const client = new Client(server, app, socket);
@@ -135,7 +138,8 @@ export class Client {
             return resolve(frame);
           }
         }
-        if (this.isClosed) reject(new Error(`closed while waiting for ${what}; received ${JSON.stringify(this.received)}`));
+        const received = JSON.stringify(this.received);
+        if (this.isClosed) reject(new Error(`closed while waiting for ${what}; received ${received}`));
       };
       this.#wake();
     });
@@ -150,11 +154,16 @@ export class Client {
     return this.until((frame) => frame.event === name, `the event ${name}`);
   }
 
+  /** Sends a ping and reads on to its pong. */
+  async pong() {
+    this.send({ event: 'pusher:ping', data: {} });
+    await this.event('pusher:pong');
+  }
+
   /** Sends a ping and returns what came before its pong: the answers to all that was sent before. */
   async answers() {
     const from = this.#unread;
-    this.send({ event: 'pusher:ping', data: {} });
-    await this.event('pusher:pong');
+    await this.pong();
     return this.received.slice(from, this.#unread - 1);
   }
 
@@ -163,6 +172,11 @@ export class Client {
     const answers = await this.answers();
     assert.equal(answers.length, 1, `one answer expected: ${JSON.stringify(answers)}`);
     return answers[0];
+  }
+
+  /** All frames so far of one event. */
+  receivedEvents(name) {
+    return this.received.filter(({ event }) => event === name);
   }
 
   /** Frames of the watchlist so far, as `[['offline', 'a', 'b'], ['online', 'c'], …]`. */

@@ -102,9 +102,8 @@ describe('gRPC', () => {
     const answer = await control.call('SendToUser', { app_id: '1', user_id: 'ada', event: 'hello', data: '{"a":1}' });
     assert.deepEqual([answer.connections, answer.complete, answer.nodes.length], [3, true, 1]);
     assert.equal(answer.nodes[0].connections, 3);
-    for (const client of clients) {
-      assert.deepEqual(await client.event('hello'), { event: 'hello', channel: '#server-to-user-ada', data: '{"a":1}' });
-    }
+    const frame = { event: 'hello', channel: '#server-to-user-ada', data: '{"a":1}' };
+    for (const client of clients) assert.deepEqual(await client.event('hello'), frame);
     const rest = await control.call('SendToUser', {
       app_id: '1',
       user_id: 'ada',

@@ -27,7 +27,8 @@ describe('handshake', () => {
 
   for (const version of [4, 5, 6, 7]) {
     it(`accepts protocol ${version}`, async () => {
-      const client = await Client.connect(server, APPS.main, { query: `client=x&version=0.0.0-dev&protocol=${version}` });
+      const query = `client=x&version=0.0.0-dev&protocol=${version}`;
+      const client = await Client.connect(server, APPS.main, { query });
       await client.close();
     });
   }

@@ -188,7 +188,7 @@ describe('HTTP API', () => {
     assertFailure(await batch([mine, { ...one, channel: 'a b' }]), 400);
     await batch([{ ...mine, name: 'sentinel' }]);
     await client.event('sentinel');
-    assert.deepEqual(client.received.filter(({ event: name }) => name === 'mine'), []);
+    assert.deepEqual(client.receivedEvents('mine'), []);
     await client.close();
   });
 

@@ -8,10 +8,12 @@ import { APPS, startServer } from './server.mjs';
 
 describe('liveness', () => {
   let server;
-  before(async () => (server = await startServer({ gateway: { activity_timeout: '1s', outbox_bytes: 512 * 1024 } })));
+  before(async () => {
+    server = await startServer({ gateway: { activity_timeout: '1s', outbox_bytes: 512 * 1024 } });
+  });
   after(() => server.stop());
 
-  it('sends a control ping after a silence; one who answers it stays, one who does not is closed with 4201', async () => {
+  it('sends a control ping after a silence; who answers it stays, who does not is closed with 4201', async () => {
     const [live, dead] = await Promise.all([
       Client.connect(server, APPS.main),
       Client.connect(server, APPS.main, { autoPong: false }),
@@ -43,15 +45,14 @@ describe('liveness', () => {
       const { status } = await callApi(server, APPS.main, { path: '/apps/1/batch_events', body: { batch } });
       assert.equal(status, 200);
     }
-    const drops = () => fast.received.filter(({ event }) => event === 'drop').length;
+    const drops = () => fast.receivedEvents('drop').length;
     await eventually(() => drops() === rounds * 10, 'every event at the fast client');
     slow.socket.resume();
     const { code } = await slow.whenClosed();
     // With its buffers full a close frame may not get through: the socket is reset then.
     assert.ok([4100, 1006].includes(code), String(code));
     assert.ok(slow.received.length < fast.received.length, 'the slow client has not got everything');
-    fast.send({ event: 'pusher:ping', data: {} });
-    await fast.event('pusher:pong');
+    await fast.pong();
     await fast.close();
   });
 });

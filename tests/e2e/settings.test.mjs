@@ -58,7 +58,8 @@ describe('settings', () => {
   });
 
   it('metrics are served without the name of any user, channel or socket', async () => {
-    const client = await Client.signedIn(server, APPS.main, 'measured-user', { watchlist: ['other-user'] }, path(APPS.main));
+    const fields = { watchlist: ['other-user'] };
+    const client = await Client.signedIn(server, APPS.main, 'measured-user', fields, path(APPS.main));
     await client.subscribe('measured-channel');
     const answer = await fetch(`http://127.0.0.1:${server.ports.admin}/metrics`);
     const text = await answer.text();

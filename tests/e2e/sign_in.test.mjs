@@ -11,7 +11,7 @@ describe('sign-in', () => {
   before(async () => (server = await startServer()));
   after(() => server.stop());
 
-  /** Sends `data` as a sign-in on a new connection, expects one error 4009, and that a good sign-in then still works. */
+  /** Sends `data` as a sign-in on a new connection: expects one error 4009, and that a good sign-in still works. */
   async function refuses(what, dataFor, app = APPS.main) {
     const client = await Client.connect(server, app);
     client.send({ event: 'pusher:signin', data: dataFor(client) });
@@ -38,7 +38,8 @@ describe('sign-in', () => {
 
   for (const version of ['2.3.0', '2.4.0', '2.4.1']) {
     it(`answers java-client ${version} with data as a string`, async () => {
-      const client = await Client.connect(server, APPS.main, { query: `client=java-client&protocol=5&version=${version}` });
+      const query = `client=java-client&protocol=5&version=${version}`;
+      const client = await Client.connect(server, APPS.main, { query });
       const { data } = await client.signIn('ada');
       assert.equal(typeof data, 'string');
       assert.equal(typeof JSON.parse(data).user_data, 'string');
@@ -89,7 +90,7 @@ describe('sign-in', () => {
     'a signature with a space before it': ({ auth, ...rest }) => ({ ...rest, auth: auth.replace(':', ': ') }),
     'the key in upper case': ({ auth, ...rest }) => ({ ...rest, auth: auth.replace('main-key', 'MAIN-KEY') }),
     'the key of another app': ({ auth, ...rest }) => ({ ...rest, auth: auth.replace('main-key', 'other-key') }),
-    'the form of a page with ::user:: in auth': ({ auth, ...rest }) => ({ ...rest, auth: auth.replace(':', '::user::') }),
+    'an auth with ::user:: in it': ({ auth, ...rest }) => ({ ...rest, auth: auth.replace(':', '::user::') }),
     'other user data than was signed': (token) => ({ ...token, user_data: userData('grace') }),
     'user data with one space more': (token) => ({ ...token, user_data: `${token.user_data} ` }),
   };

@@ -42,8 +42,7 @@ describe('user events', () => {
     await toUser('grace', 'sentinel');
     await others[0].event('sentinel');
     for (const client of others) {
-      client.send({ event: 'pusher:ping', data: {} });
-      await client.event('pusher:pong');
+      await client.pong();
       assert.deepEqual(client.received.filter(({ event }) => event.startsWith('event-')), []);
     }
     await Promise.all([...ada, ...others].map((client) => client.close()));
@@ -103,7 +102,7 @@ describe('user events', () => {
     assert.equal((await grace.event('both')).data, '');
     await toUser('ada', 'last');
     await ada.event('last');
-    assert.equal(ada.received.filter(({ event }) => event === 'both').length, 1);
+    assert.equal(ada.receivedEvents('both').length, 1);
     await ada.close();
     await grace.close();
   });
@@ -123,7 +122,8 @@ describe('user events', () => {
 
   it('keep data as it was published', async () => {
     const client = await Client.signedIn(server, APPS.main, 'ada');
-    const texts = ['', ' ', 'text', '{"a": 1.0}', '"\\u00e9"', '12345678901234567890', 'é🦀\n\u0000"\\', '</script>'];
+    const json = ['{"a": 1.0}', '"\\u00e9"', '12345678901234567890'];
+    const texts = ['', ' ', 'text', ...json, 'é🦀\n\u0000"\\', '</script>'];
     for (const data of texts) {
       await toUser('ada', 'raw', { data });
       assert.equal((await client.event('raw')).data, data);

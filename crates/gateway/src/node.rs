@@ -131,7 +131,7 @@ impl Node {
                     self.heard(heard).await;
                 }
                 Some(said) = self.incoming.next() => self.said(said).await,
-                Some(message) = self.from_workers.recv() => self.from_worker(message).await,
+                Some(message) = self.from_workers.recv() => self.worker_message(message).await,
                 Some(done) = self.in_flight.next() => self.done(done).await,
                 entries = &mut self.journal => self.journal(entries).await,
                 _ = ticks.tick() => {
@@ -148,7 +148,7 @@ impl Node {
     async fn leave(mut self) {
         self.draining = true;
         while let Ok(message) = self.from_workers.try_recv() {
-            self.from_worker(message).await;
+            self.worker_message(message).await;
         }
         let id = self.link.id();
         if self.link.farewell(self.handover_grace).await.is_err() || self.broker.leave(id).await.is_err() {
@@ -198,7 +198,7 @@ impl Node {
     async fn said(&mut self, said: Said) {
         let Said::Message { topic, message } = said else { return };
         match self.topics.get(&topic).cloned() {
-            Some(Subject::User(key)) => self.to_user(key, &message).await,
+            Some(Subject::User(key)) => self.user_message(key, &message).await,
             Some(Subject::Channel(app, channel)) => {
                 let Ok(v1::ToChannel { event: Some(event) }) = v1::ToChannel::decode(&message[..]) else {
                     return debug!("a channel's message was not understood");
@@ -216,7 +216,7 @@ impl Node {
         }
     }
 
-    async fn to_user(&mut self, key: UserKey, message: &Bytes) {
+    async fn user_message(&mut self, key: UserKey, message: &Bytes) {
         use v1::to_user::Said;
         let Ok(v1::ToUser { question, said: Some(said) }) = v1::ToUser::decode(&message[..]) else {
             return debug!("a user's message was not understood");
@@ -264,7 +264,7 @@ impl Node {
         });
     }
 
-    async fn from_worker(&mut self, message: FromWorker) {
+    async fn worker_message(&mut self, message: FromWorker) {
         match message {
             FromWorker::Wishes { worker, wishes } => {
                 let mut effects = Vec::new();
