@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -11,12 +10,11 @@ import { after, afterEach, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { eventually, within } from '../tests/e2e/client.mjs';
 import { Control } from '../tests/e2e/control.mjs';
-import { REPOSITORY, startDevelopmentServer, TARGET } from '../tests/e2e/server.mjs';
+import { BINARY, REPOSITORY, startDevelopmentServer, TARGET } from '../tests/e2e/server.mjs';
 
 const run = promisify(execFile);
-const PROGRAMS = process.env.ROLLCALL_BINARY ? dirname(process.env.ROLLCALL_BINARY) : join(TARGET, 'debug');
-const VENV = join(REPOSITORY, 'tests/.venv/bin/python');
-const PYTHON = process.env.PYTHON ?? (existsSync(VENV) ? VENV : 'python3');
+const PROGRAMS = dirname(BINARY);
+const PYTHON = process.env.SDK_PYTHON ?? join(TARGET, 'tests-venv/bin/python');
 
 let server, control, directory, env, sections;
 const running = new Set();

@@ -124,13 +124,14 @@ impl Connection {
         let alive = self.pinged.map_or(self.heard + activity_timeout, |at| at + PONG_TIMEOUT);
         let step = match &self.state {
             State::Closing(_) => return None,
-            State::Anonymous => None,
+            State::Anonymous => self.authorize_by,
+            // Whether it is authorized is known when the sign-in has ended.
             State::SigningIn(signing_in) => Some(signing_in.deadline),
             State::SignedIn(signed_in) => match signed_in.watching.snapshot {
                 Snapshot::Due(at) => Some(at),
                 Snapshot::NotYet | Snapshot::Told => None,
             },
         };
-        [Some(alive), step, self.authorize_by].into_iter().flatten().min()
+        Some(step.map_or(alive, |step| step.min(alive)))
     }
 }

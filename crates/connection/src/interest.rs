@@ -170,6 +170,21 @@ impl Interests {
         }
     }
 
+    /// The node leaves: signs out whoever is still here, should a worker not have said in time that they are gone.
+    pub fn sign_out_all(&mut self, effects: &mut Vec<InterestEffect>) {
+        let mut users = Vec::new();
+        for (subject, interest) in &mut self.subjects {
+            if let Subject::User(key) = subject
+                && !interest.workers.is_empty()
+            {
+                interest.workers.clear();
+                users.push(key.clone());
+            }
+        }
+        users.sort_unstable(); // so that a run can be repeated
+        effects.extend(users.into_iter().map(|key| InterestEffect::SignOut(key, Duration::ZERO)));
+    }
+
     /// The workers to hand a message for this subject to.
     pub fn workers(&self, subject: &Subject) -> impl Iterator<Item = usize> {
         self.subjects

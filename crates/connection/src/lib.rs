@@ -10,4 +10,4 @@ mod worker;
 
 pub use connection::{ConnectionId, Reading};
 pub use interest::{InterestEffect, Interests, Subject};
-pub use worker::{Effect, Opening, SignedIn, Timing, Wanted, Wish, Worker};
+pub use worker::{Effect, Opening, SignIns, SignedIn, Timing, Wanted, Wish, Worker};

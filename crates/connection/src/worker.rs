@@ -78,6 +78,18 @@ pub struct SignedIn {
     pub since: Instant,
 }
 
+/// How sign-ins have ended so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SignIns {
+    pub succeeded: u64,
+    /// For a check that failed; the connection stays open.
+    pub refused: u64,
+    /// By a termination that came after the connection was opened.
+    pub fenced: u64,
+    /// Closed since the broker did not confirm in time.
+    pub unconfirmed: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub activity_timeout: Duration,
@@ -100,6 +112,7 @@ pub struct Worker {
     closing: IndexSet<ConnectionId>,
     wishes: IndexMap<Wish, Wanted>,
     tickets: u64,
+    sign_ins: SignIns,
 }
 
 impl Worker {
@@ -117,6 +130,7 @@ impl Worker {
             closing: IndexSet::new(),
             wishes: IndexMap::new(),
             tickets: 0,
+            sign_ins: SignIns::default(),
         }
     }
 
@@ -156,11 +170,9 @@ impl Worker {
     /// A text frame came.
     pub fn text(&mut self, id: ConnectionId, text: String, now: Instant, effects: &mut Vec<Effect>) {
         self.heard(id, now);
-        let connection = &mut self.connections[id];
-        connection.pause = connection.frames.count(self.frame_limit, now);
-        match connection.state {
+        match self.connections[id].state {
             State::Closing(_) => {}
-            State::SigningIn(_) => connection.deferred.push_back(text),
+            State::SigningIn(_) => self.connections[id].deferred.push_back(text),
             State::Anonymous | State::SignedIn(_) => self.frame(id, &text, now, effects),
         }
     }
@@ -173,11 +185,12 @@ impl Worker {
         }
     }
 
-    /// Anything came, a control frame for instance.
+    /// Anything came, a control frame for instance. All of it counts towards the limit of frames: each ping is answered.
     pub fn heard(&mut self, id: ConnectionId, now: Instant) {
         let connection = &mut self.connections[id];
         connection.heard = now;
         connection.pinged = None;
+        connection.pause = connection.frames.count(self.frame_limit, now);
     }
 
     #[must_use]
@@ -197,6 +210,7 @@ impl Worker {
         match &connection.state {
             State::Closing(_) => return,
             State::SigningIn(signing_in) if signing_in.deadline <= now => {
+                self.sign_ins.unconfirmed += 1;
                 let close = Close::new(CloseCode::OverCapacity, "the sign-in could not be confirmed in time");
                 return self.close(id, close, effects);
             }
@@ -368,6 +382,11 @@ impl Worker {
         let signed_in = self.users.values().map(|user| user.connections.len()).sum();
         let edges = self.subjects.all.values().map(|subject| subject.watchers.len()).sum();
         (self.connections.len(), signed_in, edges)
+    }
+
+    #[must_use]
+    pub fn sign_ins(&self) -> SignIns {
+        self.sign_ins
     }
 
     fn frame(&mut self, id: ConnectionId, text: &str, now: Instant, effects: &mut Vec<Effect>) {

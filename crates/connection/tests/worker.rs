@@ -1,7 +1,7 @@
 //! The worker's rules, each shown from outside: frames in, frames out.
 
 use bytes::Bytes;
-use connection::{ConnectionId, Effect, Opening, Reading, Timing, Wanted, Wish, Worker};
+use connection::{ConnectionId, Effect, Opening, Reading, SignIns, Timing, Wanted, Wish, Worker};
 use ids::{ProcessId, ShardId, Shards, SocketId, UserKey};
 use protocol::{App, Close, CloseCode, Secret, TerminationClose, connect::Hello, signature, websocket};
 use serde_json::{Value, json};
@@ -473,6 +473,7 @@ fn a_termination_closes_who_is_signed_in_or_signing_in_and_fences_who_was_open()
     bench.signed_in(newer, &json!({"id": "ada"}));
     assert_eq!(bench.sent(), to(newer, &["success"]), "opened after");
     assert_eq!(bench.worker.signed_in(&user("bob")).len(), 1, "nobody else is concerned");
+    assert_eq!(bench.worker.sign_ins(), SignIns { succeeded: 3, fenced: 1, ..SignIns::default() });
 }
 
 #[test]
@@ -543,6 +544,21 @@ fn an_authorized_connection_must_sign_in_or_join_a_private_channel_in_time() {
 }
 
 #[test]
+fn a_sign_in_under_way_outlives_the_time_to_authorize() {
+    let mut app = app();
+    app.authorization_timeout = Some(Duration::from_secs(1));
+    let mut bench = Bench::with(app);
+    let id = bench.open();
+    bench.sign_in(id, &json!({"id": "ada"}));
+    bench.wait(id, Duration::from_secs(1));
+    assert_eq!(bench.sent(), []);
+    let deadline = bench.worker.deadline(id).expect("a deadline");
+    assert!(deadline > bench.now, "a deadline that passed and stayed would keep the timer going off");
+    bench.confirm();
+    assert_eq!(bench.sent(), to(id, &["success"]));
+}
+
+#[test]
 fn client_events_have_their_conditions() {
     let mut app = app();
     app.client_events = true;
@@ -586,6 +602,18 @@ fn a_client_that_sends_too_fast_is_not_read_for_a_while() {
     bench.say(id, json!({"event": "pusher:pong"}));
     assert_eq!(bench.worker.reading(id, bench.now), Reading::At(bench.now + Duration::from_millis(10)));
     assert_eq!(bench.sent(), [], "without an error");
+}
+
+#[test]
+fn binary_and_control_frames_count_towards_the_limit() {
+    let mut bench = Bench::new();
+    let [pings, binary] = [bench.open(), bench.open()];
+    for _ in 0..=200 {
+        bench.worker.heard(pings, bench.now);
+        bench.worker.binary(binary, bench.now, &mut bench.effects);
+    }
+    let later = Reading::At(bench.now + Duration::from_millis(10));
+    assert_eq!([pings, binary].map(|id| bench.worker.reading(id, bench.now)), [later; 2]);
 }
 
 #[test]

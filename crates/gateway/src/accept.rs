@@ -11,6 +11,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel completes before they are accepted: a herd that comes back fits.
 const BACKLOG: i32 = 4_096;
 
+/// Sockets beyond the clients' connections: for calls of the HTTP API, and for clients that are told that there is no
+/// room for them.
+const BESIDE: usize = 100;
+
 /// Listens on `address`.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
@@ -23,15 +27,18 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until it is dropped.
-pub(crate) async fn accept(listener: &TcpListener, workers: &[Handle]) {
+/// Accepts until it is dropped. Sockets that say nothing do not count as connections, but must not take the files that
+/// the rest of the process needs: with `max_connections` and some more, a new one is closed at once.
+pub(crate) async fn accept(listener: &TcpListener, workers: &[Handle], max_connections: usize) {
+    let most = max_connections.saturating_add(BESIDE);
+    let sockets = |worker: &Handle| worker.sockets.load(Ordering::Relaxed);
     loop {
         match listener.accept().await {
+            Ok(_) if workers.iter().map(sockets).sum::<usize>() >= most => {
+                debug!("too many sockets: a new one was closed");
+            }
             Ok((socket, address)) => {
-                let Some(worker) = workers.iter().min_by_key(|worker| worker.sockets.load(Ordering::Relaxed))
-                else {
-                    return;
-                };
+                let Some(worker) = workers.iter().min_by_key(|worker| sockets(worker)) else { return };
                 // A tokio socket belongs to the runtime that made it.
                 let Ok(socket) = socket.into_std() else { continue };
                 worker.sockets.fetch_add(1, Ordering::Relaxed);

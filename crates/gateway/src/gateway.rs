@@ -95,7 +95,8 @@ impl Gateway {
         let workers = workers.collect::<io::Result<Vec<_>>>()?;
         let messages = workers.iter().map(|worker| worker.messages.clone()).collect();
         let known = CancellationToken::new();
-        let parts = Parts { workers: messages, from_workers, ready: ready.clone(), known: known.clone(), metrics };
+        let parts =
+            Parts { workers: messages, from_workers, ready: ready.clone(), known: known.clone(), metrics };
         let node = Node::start(&settings, shards, broker, parts).await.map_err(io::Error::other)?;
         Ok(Gateway { settings, listener, address, workers, node, http, ready, known, stop })
     }
@@ -116,7 +117,7 @@ impl Gateway {
         // Nobody may sign in before the node is known; until then the kernel queues whoever comes.
         let serve = async {
             known.cancelled().await;
-            accept::accept(&listener, &workers).await;
+            accept::accept(&listener, &workers, settings.max_connections).await;
         };
         shutdown.run_until_cancelled(serve).await;
 

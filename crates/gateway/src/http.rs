@@ -23,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -39,6 +39,9 @@ pub type Fallback =
 
 /// How long a request's head may take, and how long a connection without requests is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request that is under way when the gateway drains may take yet.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -77,7 +80,8 @@ pub(crate) async fn serve(stream: TcpStream, address: SocketAddr, shared: Rc<Sha
         result = connection.as_mut() => result,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper would wait for the rest of a head as long as ever.
+            timeout(LAST_REQUEST, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = result {
@@ -124,7 +128,9 @@ fn websocket(
     let decision = decide(&shared.common.http, key.as_deref(), &request, address);
     let upgrade = hyper::upgrade::on(&mut request);
     let max_frame_bytes = shared.common.http.max_frame_bytes;
-    tokio::task::spawn_local(async move {
+    // The drain waits for it, too.
+    let clients = shared.clients.clone();
+    clients.spawn_local(async move {
         let Some(socket) = upgraded(upgrade, max_frame_bytes).await else { return };
         match decision {
             Ok(opening) => shared.open(socket, opening),

@@ -12,6 +12,7 @@ use telemetry::{
 pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) signed_in: Gauge,
+    pub(crate) sign_ins: Family<OutcomeLabel, Counter>,
     pub(crate) watch_edges: Gauge,
     pub(crate) frames_received: Counter,
     pub(crate) frames_sent: Counter,
@@ -22,6 +23,12 @@ pub(crate) struct Metrics {
     pub(crate) interruptions: Counter,
     pub(crate) closes: Family<CloseLabel, Counter>,
     pub(crate) refusals: Family<CloseLabel, Counter>,
+}
+
+/// How a sign-in ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    pub(crate) outcome: &'static str,
 }
 
 /// A close code.
@@ -36,6 +43,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("rollcall_gateway");
         registry.register("connections", "Open WebSockets", metrics.connections.clone());
         registry.register("signed_in", "Connections that are signed in", metrics.signed_in.clone());
+        registry.register("sign_ins", "Sign-ins, by how they ended", metrics.sign_ins.clone());
         registry.register(
             "watch_edges",
             "Pairs of a watching connection and a watched user",

@@ -150,6 +150,9 @@ impl Node {
         while let Ok(message) = self.from_workers.try_recv() {
             self.worker_message(message).await;
         }
+        let mut effects = Vec::new();
+        self.interests.sign_out_all(&mut effects); // or the farewell would wait for them
+        self.perform(effects).await;
         let id = self.link.id();
         if self.link.farewell(self.handover_grace).await.is_err() || self.broker.leave(id).await.is_err() {
             warn!(node = %id, "the broker did not take the farewell; the node will be found lost");
@@ -168,8 +171,8 @@ impl Node {
                         levels[*worker].push((key.clone(), online));
                     }
                 }
-                Heard::OwnerSilent(shard) => self.tell_all(|| ToWorker::OwnerHeard(shard, false)).await,
-                Heard::OwnerHeard(shard) => self.tell_all(|| ToWorker::OwnerHeard(shard, true)).await,
+                Heard::OwnerSilent(shard) => self.owner_heard(shard, false, &mut levels).await,
+                Heard::OwnerHeard(shard) => self.owner_heard(shard, true, &mut levels).await,
                 Heard::Confirm { termination, asker } => {
                     self.confirm_again(TerminationId(termination), asker)
                 }
@@ -184,10 +187,20 @@ impl Node {
                 Heard::Resumed | Heard::Closed => {}
             }
         }
-        for (worker, levels) in levels.into_iter().enumerate().filter(|(_, levels)| !levels.is_empty()) {
-            self.tell(worker, ToWorker::Levels(levels)).await;
-        }
+        self.tell_levels(&mut levels).await;
         self.perform(effects).await;
+    }
+
+    /// Behind the levels that came before it: what was withheld while the owner was silent may be out of date by them.
+    async fn owner_heard(&mut self, shard: ShardId, heard: bool, levels: &mut [Vec<(UserKey, bool)>]) {
+        self.tell_levels(levels).await;
+        self.tell_all(|| ToWorker::OwnerHeard(shard, heard)).await;
+    }
+
+    async fn tell_levels(&mut self, levels: &mut [Vec<(UserKey, bool)>]) {
+        for (worker, levels) in levels.iter_mut().enumerate().filter(|(_, levels)| !levels.is_empty()) {
+            self.tell(worker, ToWorker::Levels(std::mem::take(levels))).await;
+        }
     }
 
     fn repair(&self, shard: ShardId) {

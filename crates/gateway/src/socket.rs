@@ -53,18 +53,12 @@ enum Event {
 pub(crate) async fn run(mut socket: WebSocket, id: ConnectionId, outbox: Rc<Outbox>, shared: Rc<Shared>) {
     let mut timer = pin!(sleep_until(Instant::now() + FAR));
     loop {
-        let (deadline, reading) = shared.look(id);
-        let wake = match (deadline, reading) {
-            (Some(deadline), Reading::At(at)) => Some(deadline.min(at)),
-            (deadline, Reading::Now | Reading::Blocked) => deadline,
-            (None, Reading::At(at)) => Some(at),
-        };
-        let wake = wake.map_or_else(|| Instant::now() + FAR, Instant::from_std);
-        if timer.deadline() != wake {
-            timer.as_mut().reset(wake);
-        }
-        let reads = reading == Reading::Now;
-        match poll_fn(|cx| poll(&mut socket, &outbox, timer.as_mut(), reads, &shared, cx)).await {
+        let event = poll_fn(|cx| {
+            // Anew at each wake: what is pushed may come with another deadline, or with leave to read on.
+            let reads = look(&shared, id, timer.as_mut());
+            poll(&mut socket, &outbox, timer.as_mut(), reads, &shared, cx)
+        });
+        match event.await {
             Event::Text(text) => shared.text(id, text),
             Event::Binary => shared.binary(id),
             Event::Control => shared.heard(id),
@@ -106,6 +100,21 @@ pub(crate) fn last_frames(close: &Close) -> impl Iterator<Item = bytes::Bytes> {
         .has_error_frame()
         .then(|| websocket::text(&server::error(Some(close.code.number()), &close.reason)));
     error.into_iter().chain([websocket::close(close)])
+}
+
+/// Sets the timer for when the connection has to be looked at next; answers with whether its next frame may be read.
+fn look(shared: &Shared, id: ConnectionId, timer: Pin<&mut Sleep>) -> bool {
+    let (deadline, reading) = shared.look(id);
+    let wake = match (deadline, reading) {
+        (Some(deadline), Reading::At(at)) => Some(deadline.min(at)),
+        (deadline, Reading::Now | Reading::Blocked) => deadline,
+        (None, Reading::At(at)) => Some(at),
+    };
+    let wake = wake.map_or_else(|| Instant::now() + FAR, Instant::from_std);
+    if timer.deadline() != wake {
+        timer.reset(wake);
+    }
+    reading == Reading::Now
 }
 
 fn poll(

@@ -3,13 +3,13 @@
 use crate::{
     http::Http,
     message::{FromWorker, TO_WORKER, ToWorker},
-    metrics::{CloseLabel, Metrics},
+    metrics::{CloseLabel, Metrics, OutcomeLabel},
     outbox::Outbox,
     socket::{self, WebSocket},
 };
 use broker::{Broker, Outbound, Topic};
 use bytes::Bytes;
-use connection::{ConnectionId, Effect, Opening, Reading, Subject, Timing, Worker};
+use connection::{ConnectionId, Effect, Opening, Reading, SignIns, Subject, Timing, Worker};
 use contracts::{cluster::v1, encode};
 use ids::Shards;
 use indexmap::IndexMap;
@@ -33,7 +33,7 @@ use tokio::{
     runtime,
     sync::{Notify, mpsc},
     task::LocalSet,
-    time::{interval, sleep},
+    time::{interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -97,7 +97,7 @@ async fn run(shared: Rc<Shared>, mut messages: mpsc::Receiver<ToWorker>) {
     tokio::task::spawn_local(forward_wishes(Rc::clone(&shared)));
     tokio::task::spawn_local(publish_client_events(Rc::clone(&shared)));
     let mut gauges = interval(GAUGES);
-    let mut told = (0, 0, 0);
+    let mut told = Sizes::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -105,10 +105,10 @@ async fn run(shared: Rc<Shared>, mut messages: mpsc::Receiver<ToWorker>) {
                 Some(message) => shared.received(message),
                 None => break,
             },
-            _ = gauges.tick() => told = shared.tell_sizes(told),
+            _ = gauges.tick() => told = shared.tell_sizes(&told),
         }
     }
-    shared.tell_sizes(told);
+    shared.tell_sizes(&told);
 }
 
 /// Hands what the core wants to the node. While the node is busy, wants join and cancel out.
@@ -151,7 +151,7 @@ pub(crate) struct Shared {
     draining: Cell<bool>,
     pub(crate) drain: CancellationToken,
     /// Sockets, from their acceptance to their end.
-    clients: TaskTracker,
+    pub(crate) clients: TaskTracker,
 }
 
 struct Client {
@@ -200,7 +200,12 @@ impl Shared {
     pub(crate) fn refuse(self: &Rc<Self>, socket: WebSocket, close: Close) {
         let label = CloseLabel { code: close.code.number().into() };
         self.common.metrics.refusals.get_or_create(&label).inc();
-        self.clients.spawn_local(socket::refuse(socket, close, Rc::clone(self)));
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        let shared = Rc::clone(self);
+        self.clients.spawn_local(async move {
+            socket::refuse(socket, close, Rc::clone(&shared)).await;
+            shared.sockets.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 
     /// When the connection has to be looked at next, and whether its next frame may be read.
@@ -390,13 +395,32 @@ impl Shared {
         Rc::clone(&self.outboxes.borrow()[id].outbox)
     }
 
-    /// Adds to the gauges what has changed since they were told `before`.
-    fn tell_sizes(&self, before: (usize, usize, usize)) -> (usize, usize, usize) {
-        let sizes = self.core.borrow().sizes();
-        self.common.metrics.signed_in.inc_by(sizes.1 as i64 - before.1 as i64);
-        self.common.metrics.watch_edges.inc_by(sizes.2 as i64 - before.2 as i64);
-        sizes
+    /// Adds to the metrics what has changed since they were told `before`.
+    fn tell_sizes(&self, before: &Sizes) -> Sizes {
+        let core = self.core.borrow();
+        let (_, signed_in, watch_edges) = core.sizes();
+        let now = Sizes { signed_in, watch_edges, sign_ins: core.sign_ins() };
+        let metrics = &self.common.metrics;
+        metrics.signed_in.inc_by(now.signed_in as i64 - before.signed_in as i64);
+        metrics.watch_edges.inc_by(now.watch_edges as i64 - before.watch_edges as i64);
+        for (outcome, count, counted) in [
+            ("succeeded", now.sign_ins.succeeded, before.sign_ins.succeeded),
+            ("refused", now.sign_ins.refused, before.sign_ins.refused),
+            ("fenced", now.sign_ins.fenced, before.sign_ins.fenced),
+            ("unconfirmed", now.sign_ins.unconfirmed, before.sign_ins.unconfirmed),
+        ] {
+            metrics.sign_ins.get_or_create(&OutcomeLabel { outcome }).inc_by(count - counted);
+        }
+        now
     }
+}
+
+/// What of a worker is told by metrics from time to time.
+#[derive(Default)]
+struct Sizes {
+    signed_in: usize,
+    watch_edges: usize,
+    sign_ins: SignIns,
 }
 
 /// Closes all connections: a few at once, many over some time and in no order, since each comes back elsewhere.
@@ -405,8 +429,14 @@ async fn drain(shared: &Shared, over: Duration) {
     let mut ids: Vec<_> =
         shared.outboxes.borrow().iter().map(|(id, client)| (id, Rc::clone(&client.outbox))).collect();
     ids.shuffle(&mut rand::rng());
+    let start = Instant::now();
     let slices = if ids.len() <= DRAINED_AT_ONCE { 1 } else { SLICES };
-    for slice in ids.chunks(ids.len().div_ceil(slices as usize).max(1)) {
+    for (index, slice) in ids.chunks(ids.len().div_ceil(slices as usize).max(1)).enumerate() {
+        if slices > 1 {
+            // By the clock, so that the jitter does not add up and all are closed in time.
+            let at = over.mul_f64((index as f64 + rand::random_range(0.0..1.0)) / f64::from(SLICES));
+            sleep_until((start + at).into()).await;
+        }
         for (id, outbox) in slice {
             // The id may have been given out again meanwhile; the newcomer was closed when it came.
             let same =
@@ -414,9 +444,6 @@ async fn drain(shared: &Shared, over: Duration) {
             if same {
                 shared.close(*id, drained());
             }
-        }
-        if slices > 1 {
-            sleep(over.mul_f64(rand::random_range(0.5..1.5)) / SLICES).await;
         }
     }
 }

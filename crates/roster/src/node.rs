@@ -20,6 +20,10 @@ const WATCH_LINGER: Duration = Duration::from_secs(2);
 /// After this long without a beat of the owner its silence is taken into account: two beats.
 const OWNER_SILENT_AFTER: Duration = Duration::from_secs(4);
 
+/// An owner that still lacks a full report which was said within the last beat asked before it could read it; one that
+/// really lacks it asks again with its next beat.
+const QUESTION_CROSSED: Duration = Duration::from_secs(2);
+
 /// After this much quiet in a shard the last number is said again.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,7 @@ struct Log {
     /// The epoch that the last full report was for, and that report's number.
     full_for: Epoch,
     full_seq: u64,
+    full_said: Option<Instant>,
     need_full: bool,
     seq: u64,
     /// A report is on its way; what changes meanwhile joins the next one.
@@ -109,6 +114,7 @@ impl Node {
             epoch: Epoch::NONE,
             full_for: Epoch::NONE,
             full_seq: 0,
+            full_said: None,
             need_full: true,
             seq: 0,
             in_flight: false,
@@ -286,7 +292,9 @@ impl Node {
             if std::mem::take(&mut log.owner_silent) {
                 effects.push(NodeEffect::OwnerHeard(*shard));
             }
-            if log.full_for == *epoch && !log.in_flight && beat.needs.contains(&(*shard, self.id)) {
+            let asked = log.full_for == *epoch && beat.needs.contains(&(*shard, self.id));
+            let crossed = log.in_flight || log.full_said.is_some_and(|at| now < at + QUESTION_CROSSED);
+            if asked && !crossed {
                 log.repair(*shard, effects);
             }
             log.need_full |= log.full_for != *epoch;
@@ -381,6 +389,9 @@ impl Node {
         let (users, watched) = log.changes(full);
         log.in_flight = true;
         log.said = Some(now);
+        if full {
+            log.full_said = Some(now);
+        }
         let (node, seq, epoch) = (id, log.seq, log.epoch);
         effects.push(NodeEffect::Report(shard, Report { node, seq, epoch, full, users, watched }));
     }
@@ -411,7 +422,7 @@ impl Log {
             if gone {
                 self.users.swap_remove(&key);
             }
-            if !(full && gone) {
+            if !full || !gone {
                 users.push((key, !gone));
             }
         }
@@ -426,7 +437,7 @@ impl Log {
                 // The level is forgotten when the no is sent: whatever is answered to an earlier yes is old.
                 self.watched.swap_remove(&key);
             }
-            if !(full && !wanted) {
+            if !full || wanted {
                 watched.push((key, wanted));
             }
         }
@@ -472,5 +483,217 @@ impl Log {
     fn told_digest(&self) -> u64 {
         let told = self.watched.iter().filter_map(|(key, watched)| watched.level.map(|yes| (key, yes)));
         told.fold(0, |digest, (key, yes)| digest ^ level(About::Told, key, yes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::ProcessId;
+    use std::num::NonZeroU16;
+
+    const SHARD: ShardId = ShardId(0);
+
+    /// A node that has turned to its first owner, with what it said last.
+    struct Bench {
+        node: Node,
+        start: Instant,
+        effects: Vec<NodeEffect>,
+    }
+
+    fn ada() -> UserKey {
+        UserKey { app: "1".parse().expect("app id"), user: "ada".parse().expect("user id") }
+    }
+
+    fn epoch(turn: u64) -> Epoch {
+        (0..turn).fold(Epoch::NONE, |epoch, _| Epoch::above(epoch, ProcessId::from_random(7)))
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let shards = Shards::new(NonZeroU16::new(1).expect("not zero"));
+            let node = Node::new(NodeId::from_random(1), shards);
+            let mut bench = Bench { node, start: Instant::now(), effects: Vec::new() };
+            bench.owner(0, 1, false);
+            assert_eq!(bench.said(), "full report 1");
+            bench.taken(0);
+            bench
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        /// The beat of an owner, who may lack this node's full report.
+        fn owner(&mut self, seconds: u64, turn: u64, needs: bool) {
+            let needs = if needs { vec![(SHARD, self.node.id())] } else { Vec::new() };
+            let owned = vec![(SHARD, epoch(turn))];
+            let beat = ReplicaBeat { replica: ProcessId::from_random(7), number: 1, owned, needs };
+            self.node.replica_beat(&beat, self.at(seconds), &mut self.effects);
+        }
+
+        fn taken(&mut self, seconds: u64) {
+            self.node.taken(SHARD, self.at(seconds), &mut self.effects);
+        }
+
+        fn sign_in(&mut self, seconds: u64) {
+            self.node.sign_in(ada(), self.at(seconds), &mut self.effects);
+        }
+
+        fn sign_out(&mut self, seconds: u64, grace_seconds: u64) {
+            let grace = Duration::from_secs(grace_seconds);
+            self.node.sign_out(&ada(), grace, self.at(seconds), &mut self.effects);
+        }
+
+        fn watch(&mut self, seconds: u64) -> Option<bool> {
+            self.node.watch(ada(), self.at(seconds), &mut self.effects)
+        }
+
+        fn unwatch(&mut self, seconds: u64) {
+            self.node.unwatch(&ada(), self.at(seconds));
+        }
+
+        fn tick(&mut self, seconds: u64) {
+            self.node.tick(self.at(seconds), &mut self.effects);
+        }
+
+        fn status(&mut self, seq: u64, after: u64, levels: &[bool]) {
+            let levels = levels.iter().map(|level| (ada(), *level)).collect();
+            let status = Status { shard: SHARD, epoch: epoch(1), base: 1, seq, after, levels };
+            self.node.status(status, self.start, &mut self.effects);
+        }
+
+        /// What it has said and learnt since the last call, but for beats.
+        fn said(&mut self) -> String {
+            let words = std::mem::take(&mut self.effects).into_iter().filter_map(|effect| match effect {
+                NodeEffect::Report(_, report) => {
+                    let level = |what: &'static str| {
+                        move |(_, yes): &(UserKey, bool)| {
+                            format!(" {what} {}", if *yes { "yes" } else { "no" })
+                        }
+                    };
+                    let users: String = report.users.iter().map(level("here")).collect();
+                    let watched: String = report.watched.iter().map(level("watched")).collect();
+                    let full = if report.full { "full " } else { "" };
+                    Some(format!("{full}report {}{users}{watched}", report.seq))
+                }
+                NodeEffect::Online(_) => Some("success".to_owned()),
+                NodeEffect::Level(_, online) => Some(format!("level {}", if online { "yes" } else { "no" })),
+                NodeEffect::Repair(_) => Some("repair".to_owned()),
+                NodeEffect::Digest(..) => Some("digest".to_owned()),
+                NodeEffect::Beat(_) | NodeEffect::OwnerSilent(_) | NodeEffect::OwnerHeard(_) => None,
+            });
+            words.collect::<Vec<_>>().join(", ")
+        }
+    }
+
+    #[test]
+    fn a_sign_in_succeeds_when_the_log_has_it_and_a_second_connection_is_silent() {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        assert_eq!(bench.said(), "report 2 here yes");
+        bench.sign_in(1);
+        assert_eq!(bench.said(), "");
+        bench.taken(1);
+        assert_eq!(bench.said(), "success");
+        bench.sign_in(1);
+        assert_eq!(bench.said(), "success", "nothing is reported");
+    }
+
+    #[test]
+    fn what_changes_while_a_report_is_on_its_way_joins_the_next_one() {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        bench.sign_out(1, 9);
+        bench.watch(1);
+        assert_eq!(bench.said(), "report 2 here yes");
+        bench.taken(1);
+        assert_eq!(bench.said(), "report 3 here no watched yes", "no success, so no grace");
+    }
+
+    #[test]
+    fn a_grace_keeps_a_user_also_for_a_new_owner() {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        bench.taken(1);
+        bench.said();
+        bench.sign_out(1, 5);
+        bench.tick(5);
+        assert_eq!(bench.said(), "");
+        bench.owner(5, 2, false);
+        assert_eq!(bench.said(), "full report 3 here yes");
+        bench.taken(5);
+        assert_eq!(bench.node.next_expiry(), Some(bench.at(6)));
+        bench.tick(6);
+        assert_eq!(bench.said(), "report 4 here no");
+    }
+
+    #[test]
+    fn whoever_returns_within_a_grace_makes_no_event_and_a_termination_ends_it() {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        bench.taken(1);
+        bench.sign_out(1, 5);
+        bench.said();
+        bench.sign_in(2);
+        bench.tick(7);
+        assert_eq!(bench.said(), "success");
+        bench.sign_out(7, 5);
+        assert_eq!(bench.said(), "");
+        bench.node.end_grace(&ada(), bench.at(8), &mut bench.effects);
+        assert_eq!(bench.said(), "report 3 here no");
+    }
+
+    #[test]
+    fn an_old_answer_is_not_taken_for_a_new_one() {
+        let mut bench = Bench::new();
+        bench.status(0, 1, &[]);
+        assert_eq!(bench.watch(1), None);
+        bench.taken(1);
+        bench.unwatch(1);
+        bench.tick(3);
+        bench.taken(3);
+        assert_eq!(bench.said(), "report 2 watched yes, report 3 watched no");
+        assert_eq!(bench.watch(3), None);
+        bench.taken(3);
+        assert_eq!(bench.said(), "report 4 watched yes");
+        bench.status(1, 2, &[false]); // the answer to report 2
+        assert_eq!(bench.said(), "");
+        bench.status(2, 4, &[true]);
+        assert_eq!(bench.said(), "level yes");
+    }
+
+    #[test]
+    fn a_watch_that_is_taken_up_again_within_two_seconds_asks_nothing() {
+        let mut bench = Bench::new();
+        bench.status(0, 1, &[]);
+        bench.watch(1);
+        bench.taken(1);
+        bench.status(1, 2, &[true]);
+        assert_eq!(bench.said(), "report 2 watched yes, level yes");
+        bench.unwatch(2);
+        bench.tick(3);
+        assert_eq!(bench.watch(3), Some(true));
+        bench.tick(5);
+        assert_eq!(bench.said(), "");
+    }
+
+    #[test]
+    fn a_gap_in_what_the_owner_says_is_repaired_by_a_full_report() {
+        let mut bench = Bench::new();
+        bench.status(0, 1, &[]);
+        bench.status(0, 1, &[]);
+        assert_eq!(bench.said(), "", "a repeat is none");
+        bench.status(2, 1, &[]);
+        assert_eq!(bench.said(), "repair, full report 2");
+    }
+
+    #[test]
+    fn an_owner_that_asked_before_it_could_read_the_answer_gets_no_second_one() {
+        let mut bench = Bench::new();
+        bench.owner(1, 1, true);
+        assert_eq!(bench.said(), "");
+        bench.owner(2, 1, true);
+        assert_eq!(bench.said(), "repair, full report 2");
     }
 }

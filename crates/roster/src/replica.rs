@@ -36,7 +36,7 @@ pub enum ReplicaEffect {
     Beat(ReplicaBeat),
     /// The shard is no longer owned. Release the lease if this epoch still holds it.
     SteppedDown(ShardId, Epoch),
-    /// For the log and a metric.
+    /// Its levels in the shards owned here are gone. For the log and a metric.
     NodeLost(NodeId),
     /// Something was lost on the way, and is asked for again. For a metric: 0 in a healthy run.
     Repair(ShardId),
@@ -262,8 +262,11 @@ impl Replica {
         self.live.values_mut().for_each(|silence| *silence += 1);
         let lost = self.live.extract_if(.., |_, silence| *silence >= self.timing.lost_after);
         for (node, _) in lost {
-            effects.push(ReplicaEffect::NodeLost(node));
-            self.owned.values_mut().for_each(|shard| shard.lose(node, self.beats));
+            let had_it = |lost, shard: &mut Shard| shard.lose(node, self.beats) || lost;
+            // A node that said farewell falls silent, too, and a standby has nothing to lose.
+            if self.owned.values_mut().fold(false, had_it) {
+                effects.push(ReplicaEffect::NodeLost(node));
+            }
         }
         for (id, shard) in &mut self.owned {
             let with_this_epoch = own.owned.contains(&(*id, shard.epoch));
@@ -293,5 +296,227 @@ impl Replica {
                 effects.push(ReplicaEffect::Status(node, status));
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(0);
+    const TIMING: Timing = Timing { listen_beats: 4, lost_after: 4 };
+
+    /// A replica whose beats come back when the test says so.
+    struct Bench {
+        replica: Replica,
+        now: Instant,
+        effects: Vec<ReplicaEffect>,
+        beats: Vec<ReplicaBeat>,
+    }
+
+    fn node(n: u64) -> NodeId {
+        NodeId::from_random(n)
+    }
+
+    fn epoch(turn: u64) -> Epoch {
+        (0..turn).fold(Epoch::NONE, |epoch, _| Epoch::above(epoch, ProcessId::from_random(7)))
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let replica = Replica::new(ProcessId::from_random(7), TIMING);
+            Bench { replica, now: Instant::now(), effects: Vec::new(), beats: Vec::new() }
+        }
+
+        fn claim(&mut self, turn: u64) {
+            self.replica.claimed(SHARD, epoch(turn));
+            self.replica.claim(self.now, &mut self.effects);
+        }
+
+        fn node_beat(&mut self, n: u64, epochs: Vec<(ShardId, Epoch)>) {
+            let beat = NodeBeat { node: node(n), number: 1, epochs };
+            self.replica.node_beat(&beat, self.now, &mut self.effects);
+        }
+
+        /// A full report of node `n`, which watches ada.
+        fn full(&mut self, n: u64, seq: u64, turn: u64) {
+            let ada = UserKey { app: "1".parse().expect("app id"), user: "ada".parse().expect("user id") };
+            let (epoch, users, watched) = (epoch(turn), Vec::new(), vec![(ada, true)]);
+            let report = Report { node: node(n), seq, epoch, full: true, users, watched };
+            self.replica.log(SHARD, Message::Report(report), self.now, &mut self.effects);
+        }
+
+        /// Two seconds pass, and whatever beat is on its way comes back.
+        fn tick(&mut self) {
+            self.now += Duration::from_secs(2);
+            self.replica.tick(self.now, &mut self.effects);
+            self.own_beats();
+        }
+
+        fn own_beats(&mut self) {
+            self.said_so_far();
+            while let Some(beat) = self.beats.pop() {
+                self.replica.replica_beat(&beat, self.now, &mut self.effects);
+                self.said_so_far();
+            }
+        }
+
+        fn said_so_far(&mut self) {
+            self.effects.retain(|effect| match effect {
+                ReplicaEffect::Beat(beat) => {
+                    self.beats.push(beat.clone());
+                    false
+                }
+                _ => true,
+            });
+        }
+
+        /// What it has said and decided since the last call, but for beats and digests.
+        fn said(&mut self) -> String {
+            self.said_so_far();
+            let words = std::mem::take(&mut self.effects).into_iter().filter_map(|effect| match effect {
+                ReplicaEffect::Status(node, status) => {
+                    let level = |(_, online): &(UserKey, bool)| if *online { " online" } else { " offline" };
+                    let levels: String = status.levels.iter().map(level).collect();
+                    Some(format!("{}:{levels}", node.bits()))
+                }
+                ReplicaEffect::NodeLost(node) => Some(format!("{} lost", node.bits())),
+                ReplicaEffect::SteppedDown(..) => Some("stepped down".to_owned()),
+                ReplicaEffect::Repair(_) => Some("repair".to_owned()),
+                ReplicaEffect::Digest(..) | ReplicaEffect::Beat(_) => None,
+            });
+            words.collect::<Vec<_>>().join(", ")
+        }
+    }
+
+    #[test]
+    fn a_replica_that_just_started_says_offline_after_four_own_beats() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.own_beats();
+        bench.node_beat(1, Vec::new());
+        bench.full(1, 1, 1);
+        assert_eq!(bench.said(), "1:");
+        for _ in 0..3 {
+            bench.tick();
+            bench.node_beat(1, Vec::new());
+            assert_eq!(bench.said(), "", "a node that it has not heard yet may have ada");
+        }
+        bench.tick();
+        assert_eq!(bench.said(), "1: offline");
+    }
+
+    #[test]
+    fn a_standby_says_offline_once_its_claim_has_come_back() {
+        let mut bench = Bench::new();
+        (0..4).for_each(|_| bench.tick());
+        bench.claim(1);
+        bench.full(1, 1, 1);
+        assert_eq!(bench.said(), "1:", "a node that it has not heard yet cannot have heard of the claim");
+        bench.own_beats();
+        assert_eq!(bench.said(), "1: offline");
+    }
+
+    #[test]
+    fn an_interruption_starts_the_listening_anew() {
+        let mut bench = Bench::new();
+        (0..4).for_each(|_| bench.tick());
+        bench.replica.beats_interrupted();
+        bench.claim(1);
+        bench.own_beats();
+        bench.full(1, 1, 1);
+        for _ in 0..3 {
+            bench.tick();
+            bench.node_beat(1, Vec::new());
+        }
+        assert_eq!(bench.said(), "1:");
+        bench.tick();
+        assert_eq!(bench.said(), "1: offline");
+    }
+
+    #[test]
+    fn silence_is_counted_in_own_beats_heard() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.own_beats();
+        bench.full(1, 1, 1);
+        (0..3).for_each(|_| bench.tick());
+        // An hour passes for everybody else while this replica is paused: that counts nothing.
+        bench.now += Duration::from_secs(3_600);
+        assert_eq!(bench.said(), "1:");
+        bench.node_beat(1, Vec::new());
+        assert_eq!(bench.said(), "");
+        (0..3).for_each(|_| bench.tick());
+        bench.said();
+        bench.tick();
+        assert_eq!(bench.said(), "1 lost");
+    }
+
+    #[test]
+    fn whoever_hears_of_a_higher_epoch_is_silent() {
+        let owner = || {
+            let mut bench = Bench::new();
+            (0..4).for_each(|_| bench.tick());
+            bench.claim(1);
+            bench.own_beats();
+            assert_eq!(bench.said(), "");
+            bench
+        };
+        let check = |mut bench: Bench, why: &str| {
+            assert_eq!(bench.said(), "stepped down", "{why}");
+            bench.full(1, 9, 1);
+            assert_eq!(bench.said(), "", "{why}");
+            // Nor does it claim with an epoch that is not above what it has heard.
+            assert_eq!(bench.replica.floor(SHARD), epoch(2), "{why}");
+            bench.replica.claimed(SHARD, epoch(2));
+            assert_eq!(bench.replica.owns(SHARD), None, "{why}");
+        };
+        let mut bench = owner();
+        bench.node_beat(1, vec![(SHARD, epoch(2))]);
+        check(bench, "in a node's beat");
+        let mut bench = owner();
+        bench.full(1, 1, 2);
+        check(bench, "in a report");
+        let mut bench = owner();
+        let (replica, owned) = (ProcessId::from_random(8), vec![(SHARD, epoch(2))]);
+        let beat = ReplicaBeat { replica, number: 1, owned, needs: Vec::new() };
+        bench.replica.replica_beat(&beat, bench.now, &mut bench.effects);
+        check(bench, "in a replica's beat");
+    }
+
+    #[test]
+    fn a_node_that_beats_and_owes_its_word_is_left_out_until_it_speaks() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.own_beats();
+        bench.full(1, 1, 1);
+        for _ in 0..3 {
+            bench.tick();
+            (1..=2).for_each(|n| bench.node_beat(n, Vec::new()));
+        }
+        bench.tick();
+        assert_eq!(bench.said(), "1:");
+        (1..=2).for_each(|n| bench.node_beat(n, Vec::new()));
+        bench.tick();
+        assert_eq!(bench.said(), "1: offline", "it has been asked with four beats");
+        bench.full(2, 1, 0); // to no owner in particular, but it speaks
+        bench.full(1, 2, 1);
+        assert_eq!(bench.said(), "1:", "it may have signed ada in");
+        bench.full(2, 2, 1);
+        assert_eq!(bench.said(), "1: offline, 2: offline");
+    }
+
+    #[test]
+    fn a_node_that_said_farewell_is_not_reported_lost() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.own_beats();
+        bench.full(1, 1, 1);
+        bench.said();
+        bench.replica.log(SHARD, Message::Farewell(node(1)), bench.now, &mut bench.effects);
+        bench.node_beat(1, Vec::new()); // was on its way
+        (0..8).for_each(|_| bench.tick());
+        assert_eq!(bench.said(), "");
+        assert_eq!(bench.replica.words(), (1, 1));
     }
 }

@@ -140,7 +140,8 @@ impl Shard {
         }
         let known = self.views.get(&node).map(|view| (view.word, view.seq));
         match (full, known) {
-            (true, Some((true, last))) if seq <= last => return Heard::Node, // a repeat
+            // A repeat. Nor is an old full report the word of a node that is in doubt.
+            (true, Some((_, last))) if seq <= last => return Heard::Node,
             (true, _) => self.start_over(node, seq, now),
             (false, Some((true, last))) if seq <= last => return Heard::Node,
             (false, Some((true, last))) if seq == last + 1 => {}
@@ -176,14 +177,19 @@ impl Shard {
 
     pub(crate) fn farewell(&mut self, node: NodeId, at: u64) {
         self.forget(node);
+        self.owed.remove(&node);
         self.gone.insert(node, Gone::Farewell { at });
     }
 
-    /// The node is lost: its levels go, and its number stays known.
-    pub(crate) fn lose(&mut self, node: NodeId, at: u64) {
-        if let Some(seq) = self.forget(node) {
+    /// The node is lost: its levels go, and its number stays known. Whether there was anything to lose.
+    pub(crate) fn lose(&mut self, node: NodeId, at: u64) -> bool {
+        // If it beats again it owes its word from then on, even if it had been given up on.
+        self.owed.remove(&node);
+        let seq = self.forget(node);
+        if let Some(seq) = seq {
             self.gone.insert(node, Gone::Lost { seq, at });
         }
+        seq.is_some()
     }
 
     /// An own beat was heard, with this epoch in it or not: counts how long each live node has owed its word.
@@ -407,5 +413,192 @@ impl View {
 impl User {
     fn is_empty(&self) -> bool {
         self.holders.is_empty() && self.watchers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ids::ProcessId;
+
+    /// What stands in the log, or happens to a node. All nodes named here are live until they are lost.
+    enum Event {
+        Full { node: u64, seq: u64, has: &'static str, watches: &'static str },
+        Changed { node: u64, seq: u64, user: &'static str, here: bool },
+        Watched { node: u64, seq: u64, user: &'static str, wanted: bool },
+        Old { node: u64, seq: u64, has: &'static str },
+        Lost { node: u64 },
+        Farewell { node: u64 },
+    }
+    use Event::*;
+
+    fn user(name: &str) -> UserKey {
+        UserKey { app: "1".parse().expect("app id"), user: name.parse().expect("user id") }
+    }
+
+    /// One row an event: what the owner then says, as `node: user level`, and `node:` for an answer without levels.
+    fn check(live: &[u64], rows: &[(Event, &str)]) {
+        let epoch =
+            |turn| (0..turn).fold(Epoch::NONE, |epoch, _| Epoch::above(epoch, ProcessId::from_random(7)));
+        let (now, id) = (Instant::now(), NodeId::from_random);
+        let mut shard = Shard::new(ShardId(0), epoch(2));
+        shard.claim_heard();
+        let mut live: BTreeSet<NodeId> = live.iter().copied().map(id).collect();
+        for (row, (event, expected)) in rows.iter().enumerate() {
+            let all = |names: &str| names.split_whitespace().map(|name| (user(name), true)).collect();
+            let empty = |node: u64, seq: u64| Report {
+                node: id(node),
+                seq,
+                epoch: epoch(2),
+                full: false,
+                users: Vec::new(),
+                watched: Vec::new(),
+            };
+            let report = match *event {
+                Full { node, seq, has, watches } => {
+                    Some(Report { full: true, users: all(has), watched: all(watches), ..empty(node, seq) })
+                }
+                Changed { node, seq, user: name, here } => {
+                    Some(Report { users: vec![(user(name), here)], ..empty(node, seq) })
+                }
+                Watched { node, seq, user: name, wanted } => {
+                    Some(Report { watched: vec![(user(name), wanted)], ..empty(node, seq) })
+                }
+                Old { node, seq, has } => {
+                    Some(Report { full: true, epoch: epoch(1), users: all(has), ..empty(node, seq) })
+                }
+                Lost { node } => {
+                    shard.lose(id(node), 1);
+                    live.remove(&id(node));
+                    None
+                }
+                Farewell { node } => {
+                    shard.farewell(id(node), 1);
+                    None
+                }
+            };
+            if let Some(report) = report {
+                live.insert(report.node);
+                shard.report(report, now);
+            }
+            let mut said = Vec::new();
+            shard.speak(true, live.iter().copied(), now, &mut |node, status| {
+                let levels = status.levels.iter().map(|(key, online)| {
+                    format!(" {} {}", key.user, if *online { "online" } else { "offline" })
+                });
+                said.push(format!("{}:{}", node.bits(), levels.collect::<String>()));
+            });
+            assert_eq!(said.join(", "), *expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn a_user_on_a_second_node_is_silent_and_so_is_leaving_one_of_two() {
+        check(
+            &[1, 2],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada" }, "1:"),
+                (Full { node: 2, seq: 1, has: "", watches: "" }, "1: ada offline, 2:"),
+                (Changed { node: 1, seq: 2, user: "ada", here: true }, "1: ada online"),
+                (Changed { node: 2, seq: 2, user: "ada", here: true }, ""),
+                (Changed { node: 1, seq: 3, user: "ada", here: false }, ""),
+                (Changed { node: 2, seq: 3, user: "ada", here: false }, "1: ada offline"),
+            ],
+        );
+    }
+
+    #[test]
+    fn online_needs_one_witness_and_offline_the_word_of_all() {
+        check(
+            &[1, 2, 3],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada bea" }, "1:"),
+                (Full { node: 2, seq: 1, has: "ada", watches: "" }, "1: ada online, 2:"),
+                (Changed { node: 2, seq: 2, user: "ada", here: false }, ""),
+                (Full { node: 3, seq: 1, has: "", watches: "" }, "1: ada offline bea offline, 3:"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_report_to_another_owner_says_no_more_than_that_the_node_lives() {
+        check(
+            &[1],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada" }, "1: ada offline"),
+                (Old { node: 2, seq: 4, has: "ada" }, ""),
+                // Until its word is in, nobody is offline.
+                (Watched { node: 1, seq: 2, user: "bea", wanted: true }, ""),
+                (Full { node: 2, seq: 5, has: "", watches: "" }, "1: bea offline, 2:"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_lost_nodes_levels_go_and_its_number_stays() {
+        check(
+            &[1, 2],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada bea" }, "1:"),
+                (Full { node: 2, seq: 3, has: "ada", watches: "" }, "1: ada online bea offline, 2:"),
+                (Lost { node: 2 }, "1: ada offline"),
+                // What it says next goes back to levels that are not known any more, and holds offline back.
+                (Changed { node: 2, seq: 4, user: "bea", here: true }, ""),
+                (Full { node: 2, seq: 3, has: "ada", watches: "" }, ""),
+                (Watched { node: 1, seq: 2, user: "carl", wanted: true }, ""),
+                (
+                    Full { node: 2, seq: 5, has: "ada bea", watches: "" },
+                    "1: ada online bea online carl offline, 2:",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_farewell_forgets_the_node_for_good() {
+        check(
+            &[1, 2],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada bea" }, "1:"),
+                (
+                    Full { node: 2, seq: 1, has: "ada", watches: "bea" },
+                    "1: ada online bea offline, 2: bea offline",
+                ),
+                (Farewell { node: 2 }, "1: ada offline"),
+                (Full { node: 2, seq: 9, has: "ada", watches: "" }, ""),
+                (Changed { node: 1, seq: 2, user: "bea", here: true }, "1: bea online"),
+                (Changed { node: 1, seq: 3, user: "bea", here: false }, "1: bea offline"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_gap_is_doubt_until_a_later_full_report() {
+        check(
+            &[1, 2],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada bea" }, "1:"),
+                (Full { node: 2, seq: 1, has: "ada", watches: "" }, "1: ada online bea offline, 2:"),
+                (Changed { node: 2, seq: 3, user: "ada", here: false }, ""),
+                // What it said before still witnesses; what it says now adds to nothing.
+                (Changed { node: 2, seq: 4, user: "bea", here: true }, ""),
+                (Full { node: 2, seq: 1, has: "", watches: "" }, ""),
+                (Full { node: 2, seq: 5, has: "bea", watches: "" }, "1: ada offline bea online, 2:"),
+            ],
+        );
+    }
+
+    #[test]
+    fn every_yes_to_watching_is_answered_repeated_or_not() {
+        check(
+            &[1],
+            &[
+                (Full { node: 1, seq: 1, has: "ada", watches: "ada" }, "1: ada online"),
+                (Watched { node: 1, seq: 2, user: "ada", wanted: true }, "1: ada online"),
+                (Watched { node: 1, seq: 3, user: "ada", wanted: false }, ""),
+                (Changed { node: 1, seq: 4, user: "ada", here: false }, ""),
+                (Watched { node: 1, seq: 5, user: "ada", wanted: true }, "1: ada offline"),
+            ],
+        );
     }
 }

@@ -37,6 +37,7 @@ impl Worker {
         }
         let key = UserKey { app: connection.app.id.clone(), user: data.id.clone() };
         if !self.fence.admits(connection.opened, &key, connection.socket) {
+            self.sign_ins.fenced += 1;
             let reason = "the user was terminated after this connection was opened";
             return self.close(id, Close::new(CloseCode::ReconnectImmediately, reason), effects);
         }
@@ -47,6 +48,7 @@ impl Worker {
     }
 
     fn refuse_sign_in(&mut self, id: ConnectionId, message: &str, effects: &mut Vec<Effect>) {
+        self.sign_ins.refused += 1;
         let connection = &mut self.connections[id];
         connection.failed_sign_ins += 1;
         let guessing = connection.failed_sign_ins >= MAX_FAILURES;
@@ -104,6 +106,7 @@ impl Worker {
             let message = format!("the watchlist has {given} users; the first {limit} are watched");
             error(effects, id, Some(ErrorCode::WatchlistLimit), &message);
         }
+        self.sign_ins.succeeded += 1;
         let form = connection.client.signin_success_data(&connection.app);
         send(effects, id, &server::signin_success(&user_data, form));
         let all_known = watching.unknown == 0;
