@@ -256,6 +256,10 @@ impl Worker {
                 effects.push(Effect::Discard { connection: *closing });
             }
         }
+        // A last connection that has just closed leaves no grace behind.
+        if let Some(Wanted::No { grace }) = self.wishes.get_mut(&Wish::User(user.clone())) {
+            *grace = Duration::ZERO;
+        }
         let concerned = self.matching(user, selector);
         let close = Close::new(close.code(), reason.clone());
         for connection in &concerned {

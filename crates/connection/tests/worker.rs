@@ -496,14 +496,19 @@ fn a_grace_is_asked_for_unless_the_user_was_terminated() {
     let mut app = app();
     app.watchlist_offline_grace = Duration::from_secs(3);
     let mut bench = Bench::with(app);
-    let (first, second) = (bench.open(), bench.open());
-    bench.signed_in(first, &json!({"id": "ada"}));
-    bench.signed_in(second, &json!({"id": "bob"}));
-    bench.worker.close(first, Close::new(CloseCode::OverCapacity, ""), &mut bench.effects);
+    let ids = ["ada", "bob", "eve"].map(|name| {
+        let id = bench.open();
+        bench.signed_in(id, &json!({"id": name}));
+        id
+    });
+    for closed in [ids[0], ids[2]] {
+        bench.worker.close(closed, Close::new(CloseCode::OverCapacity, ""), &mut bench.effects);
+    }
     bench.terminate("bob", Selector::All);
+    bench.terminate("eve", Selector::All); // who has just gone by herself
     let wanted: Vec<_> = bench.worker.take_wishes().into_iter().map(|(_, wanted)| wanted).collect();
     let no = |seconds| Wanted::No { grace: Duration::from_secs(seconds) };
-    assert_eq!(wanted, [no(3), no(0)]);
+    assert_eq!(wanted, [no(3), no(0), no(0)], "ada, eve, bob");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 };
 use broker::Broker;
 use connection::Timing;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use ids::Shards;
 use protocol::Apps;
 use std::{
@@ -26,6 +26,7 @@ use std::{
 use telemetry::{Part, Registry};
 use tokio::{
     net::TcpListener,
+    select,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -34,6 +35,11 @@ use tracing::{info, warn};
 
 /// Beyond the drain: for the last clients to finish the close handshake.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(6);
+
+/// The thread of a worker has panicked, and its connections are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a worker's thread has panicked")]
+pub struct WorkerPanicked;
 
 /// A gateway that listens, and serves once it runs.
 pub struct Gateway {
@@ -108,7 +114,10 @@ impl Gateway {
 
     /// Serves until `shutdown`; then closes the connections over the drain time, and returns when they are closed and
     /// the node has taken leave.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// If a worker's thread has panicked: a bug. The other connections are drained then, too.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerPanicked> {
         let Gateway { settings, listener, workers, node, http, ready, known, stop, .. } = self;
         let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
@@ -117,7 +126,11 @@ impl Gateway {
         // Nobody may sign in before the node is known; until then the kernel queues whoever comes.
         let serve = async {
             known.cancelled().await;
-            accept::accept(&listener, &workers, settings.max_connections).await;
+            select! {
+                () = accept::accept(&listener, &workers, settings.max_connections) => {}
+                // Without one of its threads a gateway is better replaced.
+                _ = select_all(workers.iter().map(|worker| Box::pin(worker.messages.closed()))) => {}
+            }
         };
         shutdown.run_until_cancelled(serve).await;
 
@@ -143,6 +156,7 @@ impl Gateway {
         tasks.wait().await;
         stop.cancel();
         // The threads end on their own now; joining them blocks for that moment.
-        workers.into_iter().for_each(Handle::join);
+        let ended_well: Vec<_> = workers.into_iter().map(Handle::join).collect();
+        if ended_well.contains(&false) { Err(WorkerPanicked) } else { Ok(()) }
     }
 }

@@ -14,6 +14,6 @@ mod settings;
 mod socket;
 mod worker;
 
-pub use gateway::Gateway;
+pub use gateway::{Gateway, WorkerPanicked};
 pub use http::Fallback;
 pub use settings::Settings;

@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) frames_sent: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) slow_consumers: Counter,
+    pub(crate) client_events_dropped: Counter,
     pub(crate) terminated: Counter,
     pub(crate) repairs: Counter,
     pub(crate) interruptions: Counter,
@@ -56,6 +57,11 @@ impl Metrics {
             "slow_consumers",
             "Connections closed since their outbox was full",
             metrics.slow_consumers.clone(),
+        );
+        registry.register(
+            "client_events_dropped",
+            "Client events that the broker did not take, or that too many waited before",
+            metrics.client_events_dropped.clone(),
         );
         registry.register("terminated", "Connections closed by terminations", metrics.terminated.clone());
         registry.register(

@@ -52,8 +52,8 @@ pub(crate) struct Node {
     journal: BoxFuture<'static, Result<Vec<Entry>, JournalError>>,
     read_to: Position,
     topics: HashMap<Topic, Subject>,
-    /// Terminations that workers are carrying out: how many workers yet, and the connections closed.
-    carrying_out: IndexMap<TerminationId, (usize, u32, ProcessId)>,
+    /// Terminations that workers are carrying out.
+    carrying_out: IndexMap<TerminationId, CarryingOut>,
     /// Those that are done, as long as the fence remembers them: for a control that asks again.
     carried_out: IndexMap<TerminationId, u32>,
     handover_grace: Duration,
@@ -61,6 +61,13 @@ pub(crate) struct Node {
     ready: Part,
     known: CancellationToken,
     metrics: Metrics,
+}
+
+struct CarryingOut {
+    termination: Arc<Termination>,
+    /// How many have not carried it out yet.
+    workers: usize,
+    closed: u32,
 }
 
 enum Done {
@@ -287,19 +294,19 @@ impl Node {
                 self.perform(effects).await;
             }
             FromWorker::Terminated { termination, closed } => {
-                let Some((workers, all_closed, asker)) = self.carrying_out.get_mut(&termination) else {
-                    return;
-                };
-                *workers -= 1;
-                *all_closed += closed;
-                if *workers == 0 {
-                    let (closed, asker) = (*all_closed, *asker);
-                    self.carrying_out.swap_remove(&termination);
+                let Some(carrying_out) = self.carrying_out.get_mut(&termination) else { return };
+                carrying_out.workers -= 1;
+                carrying_out.closed += closed;
+                if carrying_out.workers == 0
+                    && let Some(done) = self.carrying_out.swap_remove(&termination)
+                {
+                    // Again: of a connection that closed just before, the node may have heard only now.
+                    self.link.end_grace(&done.termination.user);
                     if self.carried_out.len() == Fence::KEPT {
                         self.carried_out.shift_remove_index(0);
                     }
-                    self.carried_out.insert(termination, closed);
-                    self.confirm(termination, closed, asker);
+                    self.carried_out.insert(termination, done.closed);
+                    self.confirm(termination, done.closed, done.termination.asker);
                 }
             }
         }
@@ -330,12 +337,13 @@ impl Node {
     }
 
     async fn terminate(&mut self, termination: Termination) {
+        debug!(termination = %termination.id, app = %termination.user.app, "termination read");
         self.link.end_grace(&termination.user);
-        let (id, asker, user_app) = (termination.id, termination.asker, termination.user.app.clone());
-        self.carrying_out.insert(id, (self.workers.len(), 0, asker));
         let termination = Arc::new(termination);
+        let (workers, closed) = (self.workers.len(), 0);
+        let carrying_out = CarryingOut { termination: Arc::clone(&termination), workers, closed };
+        self.carrying_out.insert(termination.id, carrying_out);
         self.tell_all(|| ToWorker::Terminate(Arc::clone(&termination))).await;
-        debug!(termination = %id, app = %user_app, "termination read");
     }
 
     fn confirm_again(&mut self, termination: TerminationId, asker: ProcessId) {

@@ -83,12 +83,10 @@ impl Handle {
         Ok(Handle { messages, sockets, thread })
     }
 
-    /// Waits for the thread to end, which it does once `stop` is cancelled.
-    pub(crate) fn join(self) {
+    /// Waits for the thread to end, which it does once `stop` is cancelled. Answers with whether it ended well.
+    pub(crate) fn join(self) -> bool {
         drop(self.messages);
-        if self.thread.join().is_err() {
-            tracing::error!("a worker's thread has panicked");
-        }
+        self.thread.join().is_ok()
     }
 }
 
@@ -131,7 +129,7 @@ async fn publish_client_events(shared: Rc<Shared>) {
             outbound.push(topic, message);
         }
         while outbound.flush().await.is_err() {
-            debug!("the broker did not take a client event");
+            shared.common.metrics.client_events_dropped.inc();
         }
     }
 }
@@ -372,6 +370,8 @@ impl Shared {
                         let message = encode(&v1::ToChannel { event: Some(event) });
                         waiting.push((Topic::channel(&app, &channel), message));
                         self.client_event.notify_one();
+                    } else {
+                        self.common.metrics.client_events_dropped.inc();
                     }
                 }
             }

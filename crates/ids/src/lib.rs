@@ -3,6 +3,7 @@
 
 mod app;
 mod channel;
+mod hash;
 mod process;
 mod shard;
 mod socket;
@@ -10,6 +11,7 @@ mod user;
 
 pub use app::{AppId, AppKey, InvalidAppId};
 pub use channel::{ChannelKind, ChannelName, EventName, InvalidChannelName, InvalidEventName};
+pub use hash::stable_hash;
 pub use process::{Epoch, InvalidProcessId, NodeId, ProcessId};
 pub use shard::{ShardId, Shards};
 pub use socket::{InvalidSocketId, SocketId};

