@@ -4,8 +4,10 @@
 //! told.
 
 use crate::connection::ConnectionId;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use ids::{ShardId, Shards, UserId, UserKey};
+use indexmap::IndexMap;
 use smallvec::SmallVec;
 use std::time::Instant;
 
@@ -53,13 +55,69 @@ impl Changes {
 pub(crate) struct Subject {
     /// As the node was last told; `None`: not yet.
     pub(crate) level: Option<bool>,
-    pub(crate) watchers: SmallVec<[Edge; 1]>,
+    pub(crate) watchers: Watchers,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Edge {
-    pub(crate) watcher: ConnectionId,
-    pub(crate) told: Option<bool>,
+/// Who watches a user, and what each was last told. Most users have a few watchers, for whom a list is smallest; a
+/// celebrity has so many that coming and going must not cost a search.
+#[derive(Debug)]
+pub(crate) enum Watchers {
+    Few(SmallVec<[(ConnectionId, Option<bool>); 1]>),
+    Many(Box<IndexMap<ConnectionId, Option<bool>, RandomState>>),
+}
+
+impl Default for Watchers {
+    fn default() -> Watchers {
+        Watchers::Few(SmallVec::new())
+    }
+}
+
+impl Watchers {
+    const FEW: usize = 16;
+
+    /// Adds a watcher, or has one that is there begin anew: it has been told nothing.
+    fn insert(&mut self, watcher: ConnectionId) {
+        match self {
+            Watchers::Few(few) => match few.iter().position(|(id, _)| *id == watcher) {
+                Some(at) => few[at].1 = None,
+                None if few.len() < Self::FEW => few.push((watcher, None)),
+                None => *self = Watchers::Many(Box::new(few.drain(..).chain([(watcher, None)]).collect())),
+            },
+            Watchers::Many(many) => {
+                many.insert(watcher, None);
+            }
+        }
+    }
+
+    fn remove(&mut self, watcher: ConnectionId) {
+        match self {
+            Watchers::Few(few) => few.retain(|(id, _)| *id != watcher),
+            Watchers::Many(many) => {
+                many.swap_remove(&watcher);
+            }
+        }
+    }
+
+    fn told(&mut self, watcher: ConnectionId) -> Option<&mut Option<bool>> {
+        match self {
+            Watchers::Few(few) => few.iter_mut().find(|(id, _)| *id == watcher).map(|(_, told)| told),
+            Watchers::Many(many) => many.get_mut(&watcher),
+        }
+    }
+
+    pub(crate) fn for_each(&mut self, mut act: impl FnMut(ConnectionId, &mut Option<bool>)) {
+        match self {
+            Watchers::Few(few) => few.iter_mut().for_each(|(id, told)| act(*id, told)),
+            Watchers::Many(many) => many.iter_mut().for_each(|(id, told)| act(*id, told)),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Watchers::Few(few) => few.len(),
+            Watchers::Many(many) => many.len(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,21 +146,21 @@ impl Subjects {
         keys
     }
 
-    /// Adds a watcher; answers with whether it is the first, the subject's name as it is kept, and its level.
+    /// Adds a watcher, who begins anew if it is there; answers with whether it is the first, the subject's name as it is kept, and its level.
     pub(crate) fn watch(&mut self, key: UserKey, watcher: ConnectionId) -> (bool, UserId, Option<bool>) {
         let entry = self.all.entry(key);
         let user = entry.key().user.clone();
         let subject = entry.or_default();
-        let first = subject.watchers.is_empty();
-        subject.watchers.push(Edge { watcher, told: None });
+        let first = subject.watchers.len() == 0;
+        subject.watchers.insert(watcher);
         (first, user, subject.level)
     }
 
     /// Takes a watcher away; answers with whether it was the last.
     pub(crate) fn unwatch(&mut self, key: &UserKey, watcher: ConnectionId) -> bool {
         let Some(subject) = self.all.get_mut(key) else { return false };
-        subject.watchers.retain(|edge| edge.watcher != watcher);
-        let last = subject.watchers.is_empty();
+        subject.watchers.remove(watcher);
+        let last = subject.watchers.len() == 0;
         if last {
             self.all.remove(key);
         }
@@ -114,8 +172,8 @@ impl Subjects {
         let heard = self.heard[usize::from(self.shards.of(key).0)];
         let subject = self.all.get_mut(key)?;
         let said = subject.level.filter(|online| *online || heard);
-        if let Some(edge) = subject.watchers.iter_mut().find(|edge| edge.watcher == watcher) {
-            edge.told = said;
+        if let Some(told) = subject.watchers.told(watcher) {
+            *told = said;
         }
         said
     }

@@ -632,6 +632,30 @@ fn three_java_releases_get_success_data_as_a_string() {
 }
 
 #[test]
+fn a_celebritys_watchers_are_each_told_once_and_may_all_leave() {
+    let mut bench = Bench::new();
+    let ids: Vec<_> = (0..40).map(|_| bench.open()).collect();
+    for id in &ids {
+        bench.signed_in(*id, &json!({"id": format!("fan-{id}"), "watchlist": ["star"]}));
+        bench.levels(&[("star", false)]);
+    }
+    bench.sent();
+    bench.sign_in(ids[7], &json!({"id": "fan-7", "watchlist": ["star"]}));
+    assert_eq!(
+        bench.sent(),
+        to(ids[7], &["success", "offline star"]),
+        "a list that is given again begins anew"
+    );
+    bench.levels(&[("star", true)]);
+    let told = bench.sent();
+    assert_eq!(told, ids.iter().flat_map(|id| to(*id, &["online star"])).collect::<Vec<_>>());
+    bench.levels(&[("star", true)]);
+    assert_eq!(bench.sent(), []);
+    ids.iter().for_each(|id| bench.worker.closed(*id));
+    assert_eq!(bench.worker.sizes(), (0, 0, 0));
+}
+
+#[test]
 fn whoever_closes_leaves_nothing_behind() {
     let mut bench = Bench::new();
     let ids: Vec<_> = (0..3).map(|_| bench.open()).collect();

@@ -48,7 +48,9 @@ struct Command {
 /// The levels of some users, from now on. Dropping it ends it.
 pub struct Watch {
     wanted: usize,
-    told_first: bool,
+    /// What is known until the first answer is given.
+    first: Option<BTreeMap<UserKey, bool>>,
+    deadline: Instant,
     levels: mpsc::Receiver<Levels>,
     too_slow: Arc<AtomicBool>,
 }
@@ -92,30 +94,37 @@ impl Observer {
         let command = Command { users, levels: sender, too_slow: Arc::clone(&too_slow) };
         // If the observer has ended, so has the watch.
         drop(self.commands.send(command).await);
-        Watch { wanted, told_first: false, levels, too_slow }
+        Watch {
+            wanted,
+            first: Some(BTreeMap::new()),
+            deadline: Instant::now() + SNAPSHOT_WAIT,
+            levels,
+            too_slow,
+        }
     }
 }
 
 impl Watch {
     /// First what every user is, as far as that is known within half a second (perhaps nothing); then, each time,
-    /// what became known or changed.
+    /// what became known or changed. Cancel-safe.
     ///
     /// # Errors
     /// See [`WatchEnded`].
     pub async fn next(&mut self) -> Result<Levels, WatchEnded> {
-        if std::mem::replace(&mut self.told_first, true) {
-            return self.levels.recv().await.ok_or_else(|| self.ended());
-        }
-        let deadline = Instant::now() + SNAPSHOT_WAIT;
-        let mut first = BTreeMap::new();
-        while first.len() < self.wanted {
-            match timeout_at(deadline, self.levels.recv()).await {
-                Ok(Some(levels)) => first.extend(levels),
-                Ok(None) => return Err(self.ended()),
-                Err(_) => break,
+        while let Some(first) = &mut self.first {
+            if first.len() < self.wanted {
+                match timeout_at(self.deadline, self.levels.recv()).await {
+                    Ok(Some(levels)) => {
+                        first.extend(levels);
+                        continue;
+                    }
+                    Ok(None) => return Err(self.ended()),
+                    Err(_) => {}
+                }
             }
+            return Ok(self.first.take().into_iter().flatten().collect());
         }
-        Ok(first.into_iter().collect())
+        self.levels.recv().await.ok_or_else(|| self.ended())
     }
 
     fn ended(&self) -> WatchEnded {

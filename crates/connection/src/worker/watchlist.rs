@@ -35,8 +35,9 @@ impl Worker {
         }
         // After the new ones, so that nobody is forgotten who is on both lists.
         for user in before.unwrap_or_default() {
-            let key = UserKey { app: app.clone(), user };
-            self.unwatch_once(&key, id, users.contains(&key.user));
+            if !users.contains(&user) {
+                self.unwatch(id, UserKey { app: app.clone(), user });
+            }
         }
         Watching { users: users.into(), unknown, snapshot: Snapshot::NotYet }
     }
@@ -46,20 +47,13 @@ impl Worker {
         let app = connection.app.id.clone();
         let Some(watching) = connection.watching() else { return };
         for user in std::mem::take(&mut watching.users) {
-            self.unwatch_once(&UserKey { app: app.clone(), user }, id, false);
+            self.unwatch(id, UserKey { app: app.clone(), user });
         }
     }
 
-    /// Removes an edge; if the watcher has another one to the same user, that one stays.
-    fn unwatch_once(&mut self, key: &UserKey, id: ConnectionId, stays: bool) {
-        if stays {
-            if let Some(subject) = self.subjects.all.get_mut(key)
-                && let Some(at) = subject.watchers.iter().position(|edge| edge.watcher == id)
-            {
-                subject.watchers.remove(at);
-            }
-        } else if self.subjects.unwatch(key, id) {
-            self.wish(Wish::Watch(key.clone()), Wanted::No { grace: Duration::ZERO });
+    fn unwatch(&mut self, id: ConnectionId, key: UserKey) {
+        if self.subjects.unwatch(&key, id) {
+            self.wish(Wish::Watch(key), Wanted::No { grace: Duration::ZERO });
         }
     }
 
@@ -88,27 +82,25 @@ impl Worker {
         for (key, online) in levels {
             let Some(subject) = self.subjects.all.get_mut(key) else { continue };
             let first = subject.level.replace(*online).is_none();
-            for edge in &mut subject.watchers {
-                let Some(watching) = self.connections[edge.watcher].watching() else { continue };
+            subject.watchers.for_each(|id, told| {
+                let Some(watching) = self.connections[id].watching() else { return };
                 if first {
                     watching.unknown = watching.unknown.saturating_sub(1);
                 }
                 match watching.snapshot {
-                    Snapshot::NotYet => {}
-                    Snapshot::Due(_) if watching.unknown == 0 => complete.push(edge.watcher),
-                    Snapshot::Due(_) => {}
-                    Snapshot::Told if edge.told != Some(*online) => {
-                        edge.told = Some(*online);
+                    Snapshot::Due(_) if watching.unknown == 0 => complete.push(id),
+                    Snapshot::Told if *told != Some(*online) => {
+                        *told = Some(*online);
                         // There and back within these levels: two frames, since one says offline before online.
-                        if changed.get(&edge.watcher).is_some_and(|changes| changes.names(&key.user)) {
+                        if changed.get(&id).is_some_and(|changes| changes.names(&key.user)) {
                             tell_all(effects, &changed);
                             changed.clear();
                         }
-                        changed.entry(edge.watcher).or_default().add(key.user.clone(), *online);
+                        changed.entry(id).or_default().add(key.user.clone(), *online);
                     }
-                    Snapshot::Told => {}
+                    Snapshot::NotYet | Snapshot::Due(_) | Snapshot::Told => {}
                 }
-            }
+            });
         }
         tell_all(effects, &changed);
         for id in complete {
@@ -124,14 +116,13 @@ impl Worker {
         for key in self.subjects.of_shard(shard) {
             let Some(subject) = self.subjects.all.get_mut(&key) else { continue };
             let Some(online) = subject.level else { continue };
-            for edge in &mut subject.watchers {
-                let told =
-                    self.connections[edge.watcher].watching().is_some_and(|it| it.snapshot == Snapshot::Told);
-                if told && edge.told.is_none() {
-                    edge.told = Some(online);
-                    changed.entry(edge.watcher).or_default().add(key.user.clone(), online);
+            subject.watchers.for_each(|id, told| {
+                let watching = self.connections[id].watching();
+                if told.is_none() && watching.is_some_and(|watching| watching.snapshot == Snapshot::Told) {
+                    *told = Some(online);
+                    changed.entry(id).or_default().add(key.user.clone(), online);
                 }
-            }
+            });
         }
         tell_all(effects, &changed);
     }
