@@ -120,6 +120,19 @@ describe('user events', () => {
     }
   });
 
+  it('tell apart ids that look the same', async () => {
+    const spellings = ['jos\u00e9', 'jose\u0301', 'JOS\u00c9', 'jos\u00e9\u200b'];
+    const clients = await Promise.all(spellings.map((user) => Client.signedIn(server, APPS.main, user)));
+    for (const [n, user] of spellings.entries()) await toUser(user, `for-${n}`);
+    for (const [n, client] of clients.entries()) {
+      await client.event(`for-${n}`);
+      await client.pong();
+      const events = client.received.filter(({ event }) => event.startsWith('for-'));
+      assert.deepEqual(events.map(({ event }) => event), [`for-${n}`]);
+    }
+    await Promise.all(clients.map((client) => client.close()));
+  });
+
   it('keep data as it was published', async () => {
     const client = await Client.signedIn(server, APPS.main, 'ada');
     const json = ['{"a": 1.0}', '"\\u00e9"', '12345678901234567890'];

@@ -1,5 +1,5 @@
 //! The gateway: terminates WebSockets, verifies sign-ins, delivers events. One thread per core owns its connections
-//! outright ([`worker`]); one task joins what the threads want and speaks to the broker ([`node`]).
+//! outright (`worker`); one task joins what the threads want and speaks to the broker (`node`).
 //!
 //! It keeps nothing that another node needs: losing one costs its clients a reconnect.
 

@@ -142,8 +142,6 @@ fn poll(
     timer.poll(cx).map(|()| Event::Due)
 }
 
-use std::future::Future as _;
-
 /// Writes what waits, but not inside a pong that tungstenite is writing. `Ready` when nothing is left.
 fn poll_write(
     socket: &mut WebSocket,

@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 /// Without any of these it is the app of the settings, which is the development app if there are none.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The app that signs")]
 pub(crate) struct Credentials {
     /// The settings file that the app is in.
     #[arg(long, global = true, value_name = "FILE", env = "ROLLCALL_CONFIG")]

@@ -15,11 +15,11 @@ use std::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    credentials: Credentials,
     /// Show, on standard error, the string that was signed and how.
     #[arg(long, global = true)]
     explain: bool,
+    #[command(flatten)]
+    credentials: Credentials,
     #[command(subcommand)]
     what: What,
 }

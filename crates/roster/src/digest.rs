@@ -49,7 +49,7 @@ mod tests {
             let node = Node::new(NodeId::from_random(1), shards);
             let replica = Replica::new(id, Timing { listen_beats: 1, lost_after: 4 });
             let mut pair = Pair { node, replica, now: Instant::now(), digests: 0, repairs: 0 };
-            pair.replica.claimed(SHARD, Epoch::above(Epoch::NONE, id));
+            pair.replica.claimed(SHARD, Epoch::above(Epoch::NONE, id), &mut Vec::new());
             (0..3).for_each(|_| pair.tick());
             pair
         }

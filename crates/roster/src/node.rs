@@ -680,12 +680,69 @@ mod tests {
 
     #[test]
     fn a_gap_in_what_the_owner_says_is_repaired_by_a_full_report() {
+        let check = |heard: &[u64], expected: &str| {
+            let mut bench = Bench::new();
+            heard.iter().for_each(|seq| bench.status(*seq, 1, &[]));
+            assert_eq!(bench.said(), expected, "{heard:?}");
+        };
+        check(&[0, 1, 2], "");
+        check(&[0, 1, 1, 0, 2], "");
+        check(&[0, 2], "repair, full report 2");
+        check(&[1], "repair, full report 2");
+    }
+
+    #[test]
+    fn what_answers_an_earlier_full_report_is_old() {
+        let mut bench = Bench::new();
+        bench.watch(1);
+        bench.taken(1);
+        bench.owner(2, 2, false);
+        bench.taken(2);
+        assert_eq!(bench.said(), "report 2 watched yes, full report 3 watched yes");
+        bench.status(0, 2, &[false]); // of the owner before
+        assert_eq!(bench.said(), "");
         let mut bench = Bench::new();
         bench.status(0, 1, &[]);
-        bench.status(0, 1, &[]);
-        assert_eq!(bench.said(), "", "a repeat is none");
-        bench.status(2, 1, &[]);
+        bench.owner(2, 1, true);
         assert_eq!(bench.said(), "repair, full report 2");
+        bench.status(1, 1, &[]); // of the same owner, but it goes back to report 1
+        assert_eq!(bench.said(), "");
+    }
+
+    #[test]
+    fn a_digest_is_compared_when_the_owner_has_read_all_and_differs_in_a_repair() {
+        let check = |seq: u64, after: u64, digest: u64, expected: &str| {
+            let mut bench = Bench::new();
+            bench.status(0, 1, &[]);
+            let digest = StatusDigest { shard: SHARD, epoch: epoch(1), base: 1, seq, after, digest };
+            bench.node.status_digest(digest, bench.start, &mut bench.effects);
+            assert_eq!(bench.said(), expected, "{digest:?}");
+        };
+        check(0, 1, 0, "");
+        check(0, 1, 5, "repair, full report 2");
+        check(0, 0, 5, ""); // it has not read report 1 yet
+        check(1, 1, 0, "repair, full report 2"); // a status is missing
+    }
+
+    #[test]
+    fn after_an_interruption_it_beats_first_and_then_says_everything_again() {
+        let mut bench = Bench::new();
+        bench.sign_in(1);
+        bench.taken(1);
+        bench.effects.clear();
+        bench.node.resumed(bench.at(2), &mut bench.effects);
+        assert!(matches!(bench.effects[0], NodeEffect::Beat(_)), "{:?}", bench.effects);
+        assert_eq!(bench.said(), "repair, full report 3 here yes");
+    }
+
+    #[test]
+    fn it_is_known_to_others_once_its_own_beat_has_come_back() {
+        let mut bench = Bench::new();
+        let beat = |node| NodeBeat { node, number: 1, epochs: Vec::new() };
+        bench.node.node_beat(&beat(NodeId::from_random(2)));
+        assert!(!bench.node.heard_own_beat());
+        bench.node.node_beat(&beat(bench.node.id()));
+        assert!(bench.node.heard_own_beat());
     }
 
     #[test]

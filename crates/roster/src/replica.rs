@@ -97,12 +97,15 @@ impl Replica {
         self.owned.get(&shard).map(|shard| shard.epoch)
     }
 
-    /// The shard's topic is attached and its lease taken. Call [`Replica::claim`] after the last of several.
-    pub fn claimed(&mut self, shard: ShardId, epoch: Epoch) {
+    /// The shard's topic is attached and its lease taken. Call [`Replica::claim`] after the last of several. A lease whose
+    /// epoch is not above every epoch heard meanwhile is good for nothing, and given up.
+    pub fn claimed(&mut self, shard: ShardId, epoch: Epoch, effects: &mut Vec<ReplicaEffect>) {
         let floor = self.floors.entry(shard).or_insert(Epoch::NONE);
         if epoch > *floor {
             *floor = epoch;
             self.owned.insert(shard, Shard::new(shard, epoch));
+        } else {
+            effects.push(ReplicaEffect::SteppedDown(shard, epoch));
         }
     }
 
@@ -329,7 +332,7 @@ mod tests {
         }
 
         fn claim(&mut self, turn: u64) {
-            self.replica.claimed(SHARD, epoch(turn));
+            self.replica.claimed(SHARD, epoch(turn), &mut self.effects);
             self.replica.claim(self.now, &mut self.effects);
         }
 
@@ -453,6 +456,54 @@ mod tests {
     }
 
     #[test]
+    fn an_interruption_starts_the_silence_anew() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.own_beats();
+        bench.full(1, 1, 1);
+        (0..3).for_each(|_| bench.tick());
+        bench.replica.beats_interrupted(); // the node may have beaten meanwhile
+        (0..3).for_each(|_| bench.tick());
+        assert_eq!(bench.said(), "1:");
+        bench.tick();
+        assert_eq!(bench.said(), "1 lost");
+    }
+
+    #[test]
+    fn an_owner_that_may_have_missed_a_report_is_none_any_more() {
+        let mut bench = Bench::new();
+        bench.claim(1);
+        bench.full(1, 1, 1);
+        bench.said();
+        bench.replica.interrupted(&mut bench.effects);
+        assert_eq!(bench.said(), "stepped down");
+        assert_eq!(bench.replica.owns(SHARD), None);
+        bench.full(1, 2, 1);
+        assert_eq!(bench.said(), "");
+    }
+
+    #[test]
+    fn a_beat_sent_before_the_claim_asked_nobody_for_the_word() {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            bench.tick();
+            bench.node_beat(2, Vec::new());
+        }
+        bench.replica.tick(bench.now, &mut bench.effects);
+        bench.replica.claimed(SHARD, epoch(1), &mut bench.effects);
+        bench.full(1, 1, 1);
+        bench.own_beats(); // the fourth that it listened to
+        for _ in 0..3 {
+            (1..=2).for_each(|n| bench.node_beat(n, Vec::new()));
+            bench.tick();
+        }
+        assert_eq!(bench.said(), "1:", "three beats have asked the other node");
+        (1..=2).for_each(|n| bench.node_beat(n, Vec::new()));
+        bench.tick();
+        assert_eq!(bench.said(), "1: offline");
+    }
+
+    #[test]
     fn whoever_hears_of_a_higher_epoch_is_silent() {
         let owner = || {
             let mut bench = Bench::new();
@@ -468,8 +519,8 @@ mod tests {
             assert_eq!(bench.said(), "", "{why}");
             // Nor does it claim with an epoch that is not above what it has heard.
             assert_eq!(bench.replica.floor(SHARD), epoch(2), "{why}");
-            bench.replica.claimed(SHARD, epoch(2));
-            assert_eq!(bench.replica.owns(SHARD), None, "{why}");
+            bench.replica.claimed(SHARD, epoch(2), &mut bench.effects);
+            assert_eq!((bench.replica.owns(SHARD), bench.said().as_str()), (None, "stepped down"), "{why}");
         };
         let mut bench = owner();
         bench.node_beat(1, vec![(SHARD, epoch(2))]);

@@ -589,6 +589,38 @@ mod tests {
     }
 
     #[test]
+    fn an_old_report_is_not_read_again() {
+        check(
+            &[1],
+            &[
+                (Full { node: 1, seq: 1, has: "", watches: "ada" }, "1: ada offline"),
+                (Changed { node: 1, seq: 2, user: "ada", here: true }, "1: ada online"),
+                (Full { node: 1, seq: 1, has: "", watches: "" }, ""),
+                (Changed { node: 1, seq: 3, user: "ada", here: false }, "1: ada offline"),
+                (Changed { node: 1, seq: 2, user: "ada", here: true }, ""),
+                (Changed { node: 1, seq: 4, user: "ada", here: true }, "1: ada online"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_digest_that_differs_at_the_same_number_is_doubt() {
+        let (node, epoch, now) = (NodeId::from_random(1), Epoch::from_number(9), Instant::now());
+        let check = |seq, digest, repairs| {
+            let mut shard = Shard::new(ShardId(0), epoch);
+            let (users, watched) = (vec![(user("ada"), true)], Vec::new());
+            shard.report(Report { node, seq: 2, epoch, full: true, users, watched }, now);
+            shard.digest(ReportDigest { node, seq, epoch, digest });
+            assert_eq!(shard.repairs, repairs, "{seq} {digest}");
+        };
+        let ada = level(About::SignedIn, &user("ada"), true);
+        check(2, ada, 0);
+        check(2, 0, 1);
+        check(1, 0, 0); // an old one
+        check(3, ada, 1); // a report is missing
+    }
+
+    #[test]
     fn every_yes_to_watching_is_answered_repeated_or_not() {
         check(
             &[1],

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use contracts::control::v1::{self, control_client::ControlClient};
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 use tonic::{
     Code, Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
+    transport::{self, Channel, Endpoint},
 };
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -108,6 +108,11 @@ fn answer<T>(answer: Result<tonic::Response<T>, Status>) -> anyhow::Result<T> {
 
 fn explain(status: &Status) -> anyhow::Error {
     let message = status.message();
+    if status.source().is_some_and(|source| source.is::<transport::Error>()) {
+        return anyhow!(
+            "the connection failed: is the server still there, and is --server its gRPC address?"
+        );
+    }
     match status.code() {
         Code::Unauthenticated => {
             anyhow!(
@@ -126,6 +131,7 @@ fn explain(status: &Status) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     #[test]
     fn an_error_says_what_to_do() {
@@ -154,5 +160,23 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(Client::connect("http://127.0.0.1:1", Some("a\nb")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_kind_is_no_riddle() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = format!("http://{}", listener.local_addr().expect("an address"));
+        let web_server = async {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("an answer is sent");
+            socket
+        };
+        let call = async {
+            let mut client = Client::connect(&server, None).await?;
+            client.user(v1::GetUserRequest::default()).await
+        };
+        let (answer, _open) = tokio::join!(call, web_server);
+        let error = answer.expect_err("no gRPC is spoken there").to_string();
+        assert!(error.contains("is --server its gRPC address?"), "{error}");
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every call")]
 struct Options {
     /// The server's gRPC address.
     #[arg(

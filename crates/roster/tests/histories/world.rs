@@ -623,7 +623,7 @@ impl World {
             Packet::Granted(shard, epoch) => {
                 self.tally.claims += 1;
                 self.with_replica(r, |core, now, effects| {
-                    core.claimed(shard, epoch);
+                    core.claimed(shard, epoch, effects);
                     core.claim(now, effects);
                 });
             }
@@ -891,6 +891,25 @@ impl World {
         }
     }
 
+    /// What nothing follows that would show the gap.
+    fn lose_the_last(&mut self) {
+        for _ in 0..4 {
+            self.act();
+            for _ in 0..20 {
+                let moves = self.moves(false);
+                if !moves.is_empty() {
+                    let chosen = self.random.one_of(&moves);
+                    match chosen {
+                        Move::Deliver(p, _) if self.random.below(3) == 0 => {
+                            self.fail_by(Fault::Lose, p, 0, 0)
+                        }
+                        _ => self.make(chosen),
+                    }
+                }
+            }
+        }
+    }
+
     fn wedge(&mut self, n: usize) {
         self.gateways[n].wedged = true;
         self.wires[n].says[Plane::Data as usize] = false;
@@ -903,6 +922,9 @@ impl World {
         for p in 0..ALL {
             self.wires[p].paused = false;
             self.restore(p);
+        }
+        if self.options.faults.contains(&Fault::Lose) {
+            self.lose_the_last();
         }
         let mut wedged = None;
         if self.options.wedged_at_the_end {
