@@ -37,6 +37,8 @@ pub enum Effect {
     Close { connection: ConnectionId, close: Close, flush: bool, termination: Option<TerminationId> },
     /// Drop what still waits to be sent to a connection that is closing, but for its last frames.
     Discard { connection: ConnectionId },
+    /// Say in the log that an app signs watchlists that are no arrays.
+    WatchlistIgnored { connection: ConnectionId, app: AppId },
     /// Publish a client event.
     Publish { app: AppId, channel: ChannelName, event: EventName, data: String, except: SocketId },
 }

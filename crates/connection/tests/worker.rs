@@ -149,6 +149,7 @@ fn short(effect: &Effect) -> (ConnectionId, String) {
             (*connection, format!("close {}{flush}", close.code.number()))
         }
         Effect::Discard { connection } => (*connection, "discard".to_owned()),
+        Effect::WatchlistIgnored { connection, .. } => (*connection, "watchlist ignored".to_owned()),
         Effect::Publish { channel, event, data, .. } => {
             (usize::MAX, format!("publish {channel} {event} {data}"))
         }
@@ -436,6 +437,15 @@ fn a_watchlist_is_cut_before_success_is_said() {
     assert_eq!(bench.sent(), to(id, &["error 4302", "success"]));
     bench.levels(&[("a", true), ("b", true), ("c", true)]);
     assert_eq!(bench.sent(), to(id, &["online a,b"]));
+}
+
+#[test]
+fn a_watchlist_of_another_type_does_not_fail_the_sign_in() {
+    let mut bench = Bench::new();
+    let id = bench.open();
+    bench.signed_in(id, &json!({"id": "ada", "watchlist": "bob"}));
+    assert_eq!(bench.sent(), to(id, &["watchlist ignored", "success"]));
+    assert_eq!(bench.worker.sizes(), (1, 1, 0));
 }
 
 #[test]

@@ -11,13 +11,14 @@ use broker::{Broker, Outbound, Topic};
 use bytes::Bytes;
 use connection::{ConnectionId, Effect, Opening, Reading, SignIns, Subject, Timing, Worker};
 use contracts::{cluster::v1, encode};
-use ids::Shards;
+use ids::{AppId, Shards};
 use indexmap::IndexMap;
 use protocol::{Close, CloseCode};
 use rand::seq::SliceRandom as _;
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
+    collections::HashSet,
     io,
     rc::Rc,
     sync::{
@@ -36,7 +37,7 @@ use tokio::{
     time::{interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// As many connections may come back at once.
 const DRAINED_AT_ONCE: usize = 100;
@@ -145,6 +146,8 @@ pub(crate) struct Shared {
     wished: Notify,
     client_event: Notify,
     client_events: RefCell<Vec<(Topic, Bytes)>>,
+    /// Apps whose watchlists the log has been told of.
+    warned: RefCell<HashSet<AppId>>,
     sockets: Arc<AtomicUsize>,
     draining: Cell<bool>,
     pub(crate) drain: CancellationToken,
@@ -168,6 +171,7 @@ impl Shared {
             wished: Notify::new(),
             client_event: Notify::new(),
             client_events: RefCell::default(),
+            warned: RefCell::default(),
             sockets,
             draining: Cell::new(false),
             drain: CancellationToken::new(),
@@ -362,6 +366,14 @@ impl Shared {
                     self.outbox(connection).finish(socket::last_frames(&close), flush);
                 }
                 Effect::Discard { connection } => self.outbox(connection).discard(),
+                Effect::WatchlistIgnored { connection, app } => {
+                    // Once for each app is enough to be seen; who wants all of them asks for debug.
+                    if self.warned.borrow_mut().insert(app.clone()) {
+                        warn!(%app, "a user signed in with a watchlist that is no array; it was ignored");
+                    } else {
+                        debug!(%app, connection, "a watchlist that is no array was ignored");
+                    }
+                }
                 Effect::Publish { app, channel, event, data, except } => {
                     let event =
                         v1::Event { name: event.to_string(), data, except_socket_id: except.to_string() };

@@ -210,7 +210,9 @@ impl Presence {
                 if !shards.is_empty() {
                     info!(shards = shards.len(), "shards claimed");
                     self.metrics.lease_changes.inc_by(shards.len() as u64);
-                    shards.into_iter().for_each(|(shard, epoch)| self.core.claimed(shard, epoch, &mut self.effects));
+                    shards
+                        .into_iter()
+                        .for_each(|(shard, epoch)| self.core.claimed(shard, epoch, &mut self.effects));
                     self.core.claim(now(), &mut self.effects);
                 }
                 self.ready.ready();

@@ -12,6 +12,8 @@ pub struct UserData {
     pub id: UserId,
     /// The users to hear about, without repetition, in the order given. Not cut to any limit yet.
     pub watchlist: Vec<UserId>,
+    /// There was a watchlist, and it was no array: the application ought to be told.
+    pub watchlist_ignored: bool,
     pub text: String,
 }
 
@@ -64,14 +66,19 @@ impl UserData {
         let fields: Fields<'_> = serde_json::from_str(&text).map_err(|_| InvalidUserData::NotAnObject)?;
         let id =
             json::Text::of(fields.id).given().and_then(|id| id.parse().ok()).ok_or(InvalidUserData::Id)?;
-        let watchlist = fields.watchlist.map_or_else(Vec::new, watchlist);
-        Ok(UserData { id, watchlist, text })
+        let (watchlist, watchlist_ignored) = match fields.watchlist.map(RawValue::get) {
+            None | Some("null") => (Vec::new(), false),
+            Some(list) => match serde_json::from_str(list) {
+                Ok(entries) => (watchlist(entries), false),
+                Err(_) => (Vec::new(), true),
+            },
+        };
+        Ok(UserData { id, watchlist, watchlist_ignored, text })
     }
 }
 
 /// The entries that name users: strings, and integers in their decimal form.
-fn watchlist(list: &RawValue) -> Vec<UserId> {
-    let entries: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
+fn watchlist(entries: Vec<&RawValue>) -> Vec<UserId> {
     let mut seen = HashSet::new();
     entries.into_iter().filter_map(entry).filter(|user| seen.insert(user.clone())).collect()
 }
@@ -173,9 +180,16 @@ mod tests {
             watched(r#"{"id":"u","watchlist":["",null,1.5,true,{},["x"],"a\u0000",1e3,"ok"]}"#),
             ["ok"]
         );
-        for other in ["null", "{}", "\"a\"", "7"] {
-            assert!(watched(&format!(r#"{{"id":"u","watchlist":{other}}}"#)).is_empty(), "{other}");
-        }
         assert!(watched(r#"{"id":"u"}"#).is_empty());
+    }
+
+    #[test]
+    fn a_watchlist_that_is_no_array_is_ignored_and_that_is_known() {
+        let check = |list: &str, ignored: bool| {
+            let data = parse(&format!(r#"{{"id":"u","watchlist":{list}}}"#)).expect("valid user_data");
+            assert_eq!((data.watchlist, data.watchlist_ignored), (Vec::new(), ignored), "{list}");
+        };
+        ["null", "[]", "[null]"].into_iter().for_each(|list| check(list, false));
+        ["{}", "\"a\"", "7", "true"].into_iter().for_each(|list| check(list, true));
     }
 }

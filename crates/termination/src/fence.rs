@@ -49,10 +49,12 @@ impl Fence {
     /// known any more. An honest client comes back on a new connection, and is let in.
     #[must_use]
     pub fn admits(&self, opened: Mark, user: &UserKey, socket: SocketId) -> bool {
-        let concerns =
-            |at: &u64| *at >= opened.0 && self.kept[(at - self.forgotten) as usize].selector.matches(socket);
-        opened.0 >= self.forgotten
-            && !self.by_user.get(user).is_some_and(|ats| ats.iter().rev().any(concerns))
+        // From the latest on, back to the opening: what was read before does not concern it.
+        let since = |ats: &Vec<u64>| {
+            let mut later = ats.iter().rev().take_while(|at| **at >= opened.0);
+            later.any(|at| self.kept[(at - self.forgotten) as usize].selector.matches(socket))
+        };
+        opened.0 >= self.forgotten && !self.by_user.get(user).is_some_and(since)
     }
 
     fn forget_oldest(&mut self) {

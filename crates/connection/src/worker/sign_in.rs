@@ -41,6 +41,9 @@ impl Worker {
             let reason = "the user was terminated after this connection was opened";
             return self.close(id, Close::new(CloseCode::ReconnectImmediately, reason), effects);
         }
+        if data.watchlist_ignored {
+            effects.push(Effect::WatchlistIgnored { connection: id, app: key.app.clone() });
+        }
         self.register(id, key, data, now);
         if self.users_route_is_live(id) {
             self.complete_sign_in(id, now, effects);
