@@ -392,6 +392,8 @@ impl Shared {
             if !self.outbox(id).is_finished() {
                 self.common.metrics.slow_consumers.inc();
                 self.close(id, Close::new(CloseCode::OverCapacity, "the client reads too slowly"));
+                // Else it would not read why in time.
+                self.outbox(id).discard();
             }
         }
         self.notify_wishes();
