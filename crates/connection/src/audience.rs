@@ -39,7 +39,7 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The node's answer under `ticket`: whether that makes the route live only now.
+    /// The node's answer under `ticket`: whether that makes the route live. An answer to an earlier question does not.
     pub(crate) fn confirm(&mut self, ticket: u64) -> bool {
         let confirmed = *self == Route::Asked(ticket);
         if confirmed {

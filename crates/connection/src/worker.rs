@@ -278,10 +278,10 @@ impl Worker {
 
     /// The node receives what is addressed to the user, and the user counts as online.
     pub fn user_confirmed(&mut self, key: &UserKey, ticket: u64, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(user) = self.users.get_mut(key).filter(|user| user.route == Route::Asked(ticket)) else {
+        let Some(user) = self.users.get_mut(key) else { return };
+        if !user.route.confirm(ticket) {
             return;
-        };
-        user.route.confirm(ticket);
+        }
         for id in user.connections.clone() {
             self.complete_sign_in(id, now, effects);
         }
@@ -296,11 +296,10 @@ impl Worker {
         effects: &mut Vec<Effect>,
     ) {
         let subscribers = self.channels.get_mut(app).and_then(|channels| channels.get_mut(channel));
-        let Some(subscribers) = subscribers.filter(|subscribers| subscribers.route == Route::Asked(ticket))
-        else {
+        let Some(subscribers) = subscribers else { return };
+        if !subscribers.route.confirm(ticket) {
             return;
-        };
-        subscribers.route.confirm(ticket);
+        }
         let frame = websocket::text(&server::subscription_succeeded(channel.as_str()));
         for id in &subscribers.connections {
             effects.push(Effect::Send { to: *id, frame: frame.clone() });
@@ -343,11 +342,6 @@ impl Worker {
         let others = subscribers.connections.iter();
         let others = others.filter(|id| except.is_none_or(|except| self.connections[**id].socket != except));
         effects.extend(others.map(|id| Effect::Send { to: *id, frame: frame.clone() }));
-    }
-
-    /// The levels of watched users, as the node was told them. Each watcher gets one frame for all of them.
-    pub fn levels(&mut self, levels: &[(UserKey, bool)], effects: &mut Vec<Effect>) {
-        self.tell_levels(levels, effects);
     }
 
     /// Whether the owner of a shard is heard: if not, snapshots name the online users only.

@@ -17,7 +17,7 @@ use protocol::{Close, CloseCode};
 use rand::seq::SliceRandom as _;
 use slab::Slab;
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashSet,
     io,
     rc::Rc,
@@ -149,7 +149,7 @@ pub(crate) struct Shared {
     /// Apps whose watchlists the log has been told of.
     warned: RefCell<HashSet<AppId>>,
     sockets: Arc<AtomicUsize>,
-    draining: Cell<bool>,
+    /// Cancelled when the gateway drains.
     pub(crate) drain: CancellationToken,
     /// Sockets, from their acceptance to their end.
     pub(crate) clients: TaskTracker,
@@ -173,7 +173,6 @@ impl Shared {
             client_events: RefCell::default(),
             warned: RefCell::default(),
             sockets,
-            draining: Cell::new(false),
             drain: CancellationToken::new(),
             clients: TaskTracker::new(),
         }
@@ -192,7 +191,7 @@ impl Shared {
         self.common.http.connections.fetch_add(1, Ordering::Relaxed);
         self.common.metrics.connections.inc();
         self.perform(effects);
-        if self.draining.get() {
+        if self.drain.is_cancelled() {
             self.close(id, drained());
         }
         // A task of its own: awaited by the upgrade's, its size would be every connection's.
@@ -288,7 +287,6 @@ impl Shared {
             }
             ToWorker::List { key, answer } => drop(answer.send(self.core.borrow().signed_in(&key))),
             ToWorker::Drain(over, drained) => {
-                self.draining.set(true);
                 self.drain.cancel();
                 let shared = Rc::clone(self);
                 tokio::task::spawn_local(async move {

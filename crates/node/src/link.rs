@@ -117,12 +117,6 @@ impl Link {
         self.perform();
     }
 
-    /// Whether the user counts as online here, be it by a grace.
-    #[must_use]
-    pub fn holds(&self, key: &UserKey) -> bool {
-        self.core.holds(key)
-    }
-
     /// Watches a user; what is not known yet follows as [`Heard::Level`].
     pub fn watch(&mut self, key: UserKey) -> Option<bool> {
         let known = self.core.watch(key, now(), &mut self.effects);

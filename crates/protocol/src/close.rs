@@ -85,7 +85,7 @@ impl ErrorCode {
     }
 }
 
-/// A close frame's code and its reason, which is cut to the 123 bytes that fit a control frame.
+/// A close frame's code and its reason, which is cut to [`Close::MAX_REASON_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
     pub code: CloseCode,
@@ -93,10 +93,13 @@ pub struct Close {
 }
 
 impl Close {
+    /// What a control frame has room for beside the code (RFC 6455 §5.5).
+    pub const MAX_REASON_BYTES: usize = 123;
+
     #[must_use]
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Close {
         let mut reason = reason.into();
-        reason.truncate(reason.floor_char_boundary(123));
+        reason.truncate(reason.floor_char_boundary(Self::MAX_REASON_BYTES));
         Close { code, reason }
     }
 }

@@ -207,13 +207,6 @@ impl Node {
         }
     }
 
-    /// Whether the user counts as online here, be it by a grace.
-    #[must_use]
-    pub fn holds(&self, key: &UserKey) -> bool {
-        let log = &self.logs[usize::from(self.shards.of(key).0)];
-        log.users.get(key).is_some_and(|user| *user != User::Gone)
-    }
-
     /// Somebody here watches the user from now on. What is known is answered at once, the rest by
     /// [`NodeEffect::Level`].
     pub fn watch(&mut self, key: UserKey, now: Instant, effects: &mut Vec<NodeEffect>) -> Option<bool> {

@@ -76,7 +76,9 @@ impl Worker {
         tell(effects, id, &changes, &mut None);
     }
 
-    pub(super) fn tell_levels(&mut self, levels: &[(UserKey, bool)], effects: &mut Vec<Effect>) {
+    /// The levels of watched users, as the node was told them. Each watcher gets one frame for all of them; two if
+    /// somebody went there and back.
+    pub fn levels(&mut self, levels: &[(UserKey, bool)], effects: &mut Vec<Effect>) {
         let mut changed: IndexMap<ConnectionId, Changes> = IndexMap::new();
         let mut complete = Vec::new();
         for (key, online) in levels {

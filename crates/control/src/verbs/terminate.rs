@@ -12,7 +12,7 @@ use broker::Topic;
 use contracts::{cluster::v1, encode};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ids::{NodeId, UserId};
-use protocol::{App, TerminationClose};
+use protocol::{App, Close, TerminationClose};
 use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 use termination::{Outcome, Selector, Tally, Termination, TerminationId};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -124,15 +124,11 @@ impl Verbs {
     }
 }
 
-impl Reason {
-    pub const MAX_BYTES: usize = 123;
-}
-
 impl FromStr for Reason {
     type Err = InvalidReason;
 
     fn from_str(text: &str) -> Result<Reason, InvalidReason> {
-        if text.len() <= Self::MAX_BYTES { Ok(Reason(text.to_owned())) } else { Err(InvalidReason) }
+        if text.len() <= Close::MAX_REASON_BYTES { Ok(Reason(text.to_owned())) } else { Err(InvalidReason) }
     }
 }
 

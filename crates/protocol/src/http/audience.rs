@@ -1,5 +1,6 @@
 //! Who an event is for.
 
+use crate::server::{USER_CHANNEL_PREFIX, user_channel};
 use ids::{ChannelName, InvalidChannelName, InvalidUserId, UserId};
 use std::{fmt, str::FromStr};
 
@@ -21,16 +22,12 @@ pub enum InvalidAudience {
     Reserved,
 }
 
-impl Audience {
-    const OF_USER: &str = "#server-to-user-";
-}
-
 impl FromStr for Audience {
     type Err = InvalidAudience;
 
     fn from_str(name: &str) -> Result<Audience, InvalidAudience> {
         // The prefix goes once: what follows is the id, even if it looks like another prefix.
-        match name.strip_prefix(Audience::OF_USER) {
+        match name.strip_prefix(USER_CHANNEL_PREFIX) {
             Some(user) => Ok(Audience::User(user.parse()?)),
             None if name.starts_with('#') => Err(InvalidAudience::Reserved),
             None => Ok(Audience::Channel(name.parse()?)),
@@ -42,7 +39,7 @@ impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Audience::Channel(channel) => channel.fmt(f),
-            Audience::User(user) => write!(f, "{}{user}", Audience::OF_USER),
+            Audience::User(user) => f.write_str(&user_channel(user)),
         }
     }
 }
